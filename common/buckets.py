@@ -1,0 +1,153 @@
+"""Typed key-value buckets and the document store.
+
+Every write is a create, or a compare-and-set on the revision that was read: a lost race raises `Conflict`,
+never overwrites. Reads serve people and hints; only the writes decide.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.js.kv import KeyValue
+from nats.js.object_store import ObjectStore
+
+from common import codec
+from common.bus import Bus
+from common.errors import RetryLater, WeirError
+
+T = TypeVar("T")
+
+
+class Conflict(WeirError):  # noqa: N818
+    """Somebody else wrote the key first; read again and decide anew."""
+
+
+class Kept(msgspec.Struct, Generic[T], frozen=True):
+    """A value and the revision to name when it is replaced."""
+
+    key: str
+    value: T
+    revision: int
+
+
+class Bucket(Generic[T]):
+    """One bucket of one type. Keys are dot-separated tokens checked by `common.subjects`."""
+
+    def __init__(self, bus: Bus, name: str, type_: type[T]) -> None:
+        self.name = bus.topology.bucket(name)
+        self._bus = bus
+        self._type = type_
+        self._store: KeyValue | None = None
+
+    async def store(self) -> KeyValue:
+        """The client library's handle, bound on first use."""
+        if self._store is None:
+            self._store = await self._bus.js.key_value(self.name)
+        return self._store
+
+    async def get(self, key: str) -> Kept[T] | None:
+        """The present value, or None."""
+        try:
+            entry = await (await self.store()).get(key)
+        except nats.js.errors.KeyNotFoundError:
+            return None
+        return Kept(key, codec.decode(entry.value or b"", self._type), int(entry.revision or 0))
+
+    async def create(self, key: str, value: T, *, ttl: float | None = None) -> int:
+        """Write a key that does not exist; its revision. Conflict if it does. `ttl` in whole seconds."""
+        try:
+            return int(await (await self.store()).create(key, codec.encode(value), msg_ttl=ttl))
+        except nats.js.errors.KeyWrongLastSequenceError as error:
+            raise Conflict(f"{self.name}: {key} exists") from error
+        except nats.errors.TimeoutError as error:
+            raise RetryLater(f"{self.name} does not answer") from error
+
+    async def replace(self, key: str, value: T, revision: int, *, ttl: float | None = None) -> int:
+        """Replace the value of `revision`; the new revision. Conflict if it moved on. `ttl` in whole seconds."""
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        try:
+            ack = await self._bus.js.publish(
+                f"$KV.{self.name}.{key}", codec.encode(value), stream=f"KV_{self.name}", headers=headers, msg_ttl=ttl
+            )
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code == 10071:
+                raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
+            raise
+        except nats.errors.TimeoutError as error:
+            raise RetryLater(f"{self.name} does not answer") from error
+        return int(ack.seq)
+
+    async def put(self, key: str, value: T) -> int:
+        """Write whatever is there, by reading and comparing until nobody interferes."""
+        while True:
+            present = await self.get(key)
+            try:
+                if present is None:
+                    return await self.create(key, value)
+                return await self.replace(key, value, present.revision)
+            except Conflict:
+                continue
+
+    async def delete(self, key: str, revision: int) -> None:
+        """Forget the value of `revision`; Conflict if it moved on."""
+        try:
+            await (await self.store()).delete(key, last=revision)
+        except nats.js.errors.KeyWrongLastSequenceError as error:
+            raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code == 10071:
+                raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
+            raise
+
+    async def items(self, prefix: str = "") -> AsyncIterator[Kept[T]]:
+        """Every present value whose key begins with `prefix` (whole tokens, ending in a dot)."""
+        watcher = await (await self.store()).watch(f"{prefix}>", ignore_deletes=True)
+        try:
+            async for entry in watcher:
+                if entry is None:  # the end of what was there when we began
+                    return
+                yield Kept(entry.key, codec.decode(entry.value or b"", self._type), int(entry.revision or 0))
+        finally:
+            await watcher.stop()  # type: ignore[no-untyped-call]
+
+
+class Documents:
+    """Files of records, stored once under the SHA-256 of their bytes."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._store: ObjectStore | None = None
+
+    async def _open(self) -> ObjectStore:
+        if self._store is None:
+            self._store = await self._bus.js.object_store(self._bus.topology.bucket("documents"))
+        return self._store
+
+    async def put(self, data: bytes) -> str:
+        """Store `data` unless it is there; its hash."""
+        name = hashlib.sha256(data).hexdigest()
+        if not await self.holds(name):
+            await (await self._open()).put(name, data)
+        return name
+
+    async def holds(self, sha256: str) -> bool:
+        """Whether the file is stored."""
+        try:
+            await (await self._open()).get_info(sha256)
+        except nats.js.errors.ObjectNotFoundError:
+            return False
+        return True
+
+    async def get(self, sha256: str) -> bytes:
+        """The bytes; RetryLater if they are not there or do not match their hash."""
+        try:
+            result = await (await self._open()).get(sha256)
+        except nats.js.errors.ObjectNotFoundError as error:
+            raise RetryLater(f"document {sha256[:12]} is not in the store") from error
+        data = bytes(result.data or b"")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise RetryLater(f"document {sha256[:12]} is damaged in the store")
+        return data

@@ -1,0 +1,347 @@
+"""One service's place on the broker: connecting, publishing, asking and answering.
+
+FastStream is the shell (subscribers, drain on SIGTERM); this module closes what its and nats-py's defaults
+leave open: a publish always names its stream, carries an id and waits for the acknowledgement; a page goes
+out all or nothing; the client reconnects for ever; a connection closed for good ends the process.
+"""
+
+import os
+import signal
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import anyio
+import msgspec
+import nats
+import nats.errors
+import nats.js.errors
+import structlog
+from faststream import AckPolicy, FastStream
+from faststream.nats import NatsBroker
+from faststream.nats.security import NatsToken
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from common import codec, subjects, tether, topology
+from common.errors import Fatal, RetryLater, UserError, WeirError, verdict
+from common.messages import Answer, Notice, Refusal
+from common.settings import Settings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+PUBLISH_TIMEOUT = 5.0
+"""Seconds to wait for a publish acknowledgement; a disk under load takes one."""
+PUBLISH_TRIES = 4
+CALL_WORKERS = 16
+_FIRST_CONNECTION = 10.0
+
+
+class Stored(msgspec.Struct, Generic[T], frozen=True):
+    """A message as a stream holds it."""
+
+    subject: str
+    sequence: int
+    message: T
+
+
+class Bus:
+    """The broker as one service sees it. Create, register handlers, then `run`."""
+
+    def __init__(self, settings: Settings, service: str) -> None:
+        self.settings = settings
+        self.service = service
+        self.region = settings.region
+        self.instance = f"{service}-{uuid.uuid4().hex[:8]}"
+        self.topology = topology.Topology(
+            settings.region,
+            settings.replicas,
+            tuple(tag.strip() for tag in settings.placement_tags.split(",") if tag.strip()),
+        )
+        self.broker = NatsBroker(
+            settings.broker_url().split(","),
+            name=self.instance,
+            security=NatsToken(token) if (token := _token(settings)) else None,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            graceful_timeout=topology.ACK_WAIT,
+            ack_policy=AckPolicy.MANUAL,
+            apply_types=False,
+            logger=None,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+        )
+        self._app = FastStream(self.broker, logger=None)
+        self._client: Client | None = None
+        self._fatal: WeirError | None = None
+        self._stopping = False
+        self.started = anyio.Event()
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    async def run(self, *tasks: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what was begun and leave.
+
+        `tasks` run beside the handlers once the broker is connected, and are cancelled at the end. Raises
+        UserError when the broker cannot be reached at all, Fatal when the process had to stop.
+        """
+        await self.connect()
+        await topology.ensure(self.js, self.topology)
+        self._answer_readiness()
+        tether.on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        self._app.on_shutdown(self._on_shutdown)
+        self._app.after_startup(self._on_started)
+        async with anyio.create_task_group() as group:
+            for task in tasks:
+                group.start_soon(task)
+            await self._app.run()
+            group.cancel_scope.cancel()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def connect(self) -> None:
+        """Connect; UserError naming WEIR_NATS_URL if nobody answers within ten seconds."""
+        if self._client is not None:
+            return
+        await check_reachable(self.settings)
+        self._client = await self.broker.connect()
+
+    async def close(self) -> None:
+        """Leave the broker (for those who never `run`)."""
+        self._stopping = True
+        await self.broker.stop()
+        self._client = None
+
+    def stop(self, reason: WeirError) -> None:
+        """End the process in good order because of `reason`."""
+        self._fatal = self._fatal or reason
+        log.error("service.stopping", why=str(reason))
+        self._app.exit()
+
+    @property
+    def client(self) -> Client:
+        """The connected NATS client."""
+        if self._client is None:
+            raise RuntimeError("the bus is not connected yet")
+        return self._client
+
+    @property
+    def js(self) -> JetStreamContext:
+        """JetStream with a time-out that a slow disk does not trip."""
+        return self.client.jetstream(timeout=PUBLISH_TIMEOUT)
+
+    async def _on_started(self) -> None:
+        await self.client.flush()  # the broker knows our subscriptions before we say we are ready
+        self.started.set()
+        log.info("service.ready", instance=self.instance, region=self.region)
+
+    async def _on_shutdown(self) -> None:
+        self._stopping = True
+        log.info("service.draining", instance=self.instance)
+
+    async def _on_error(self, error: Exception) -> None:
+        if not self._stopping:
+            log.warning("broker.error", error=error)
+
+    async def _on_disconnected(self) -> None:
+        if not self._stopping:
+            log.warning("broker.disconnected")
+
+    async def _on_reconnected(self) -> None:
+        log.info("broker.reconnected")
+
+    async def _on_closed(self) -> None:
+        if not self._stopping:
+            self.stop(Fatal("the broker closed the connection for good"))
+
+    # --- publishing ---------------------------------------------------------------------------------
+
+    async def publish(self, subject: str, message: Any, *, stream: str, key: str | None = None, **headers: str) -> int:
+        """Publish and wait until the stream has it; the sequence it got.
+
+        `key` is the message's identity: the same key within the stream's duplicate window is stored once,
+        which also makes our own retry safe. Raises RetryLater when the broker does not answer.
+        """
+        body = codec.encode(message)
+        identity = key or uuid.uuid4().hex
+        for attempt in range(1, PUBLISH_TRIES + 1):
+            try:
+                ack = await self.js.publish(
+                    subject,
+                    body,
+                    timeout=PUBLISH_TIMEOUT,
+                    stream=stream,
+                    headers={"Nats-Msg-Id": identity, **headers},
+                )
+            except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
+                log.warning("bus.publish_retried", stream=stream, attempt=attempt, error=error)
+                await anyio.sleep(0.1 * attempt)
+            else:
+                return int(ack.seq)
+        raise RetryLater(f"the broker does not take messages for {stream}")
+
+    async def publish_page(self, stream: str, page: Sequence[tuple[str, Any]]) -> int:
+        """Publish all of `page` (subject, message) or nothing; the sequence of the last one.
+
+        One fsync for the whole page. At most `topology.BATCH_LIMIT` messages. When the commit's answer is
+        lost the page may be stored twice; every reader is idempotent by content.
+        """
+        if not 0 < len(page) <= topology.BATCH_LIMIT:
+            raise ValueError(f"a page holds 1 to {topology.BATCH_LIMIT} messages, not {len(page)}")
+        for attempt in range(1, PUBLISH_TRIES + 1):
+            batch = uuid.uuid4().hex
+            try:
+                *head, (subject, last) = page
+                for number, (name, message) in enumerate(head, start=1):
+                    await self.client.publish(
+                        name,
+                        codec.encode(message),
+                        headers={
+                            "Nats-Expected-Stream": stream,
+                            "Nats-Batch-Id": batch,
+                            "Nats-Batch-Sequence": str(number),
+                        },
+                    )
+                ack = await self.js.publish(
+                    subject,
+                    codec.encode(last),
+                    timeout=PUBLISH_TIMEOUT * 2,
+                    stream=stream,
+                    headers={
+                        "Nats-Batch-Id": batch,
+                        "Nats-Batch-Sequence": str(len(page)),
+                        "Nats-Batch-Commit": "1",
+                    },
+                )
+            except (nats.errors.Error, nats.js.errors.Error) as error:
+                log.warning("bus.page_retried", stream=stream, size=len(page), attempt=attempt, error=error)
+                await anyio.sleep(0.2 * attempt)
+            else:
+                return int(ack.seq)
+        raise RetryLater(f"the broker does not take pages for {stream}")
+
+    async def notify(self, notice: Notice, *, key: str | None = None) -> None:
+        """Tell a workspace's owner."""
+        subject = subjects.notice(self.region, notice.workspace)
+        await self.publish(subject, notice, stream=self.topology.notices, key=key)
+
+    # --- reading what streams hold --------------------------------------------------------------------
+
+    async def latest(self, stream: str, names: Iterable[str], type_: type[T]) -> dict[str, Stored[T]]:
+        """The newest message of each subject that has one, by subject; up to 1024 subjects, one request."""
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
+        inbox = self.client.new_inbox()
+        subscription = await self.client.subscribe(inbox)
+        try:
+            request = msgspec.json.encode({"multi_last": wanted, "batch": len(wanted)})
+            await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
+            found: dict[str, Stored[T]] = {}
+            while True:
+                answer = await subscription.next_msg(timeout=PUBLISH_TIMEOUT)
+                headers = answer.headers or {}
+                status = headers.get("Status")
+                if status in {"204", "404"}:
+                    return found
+                if status is not None:
+                    raise RetryLater(f"{stream}: {headers.get('Description', status)}")
+                name = headers["Nats-Subject"]
+                found[name] = Stored(name, int(headers["Nats-Sequence"]), codec.decode(answer.data, type_))
+        except nats.errors.TimeoutError as error:
+            raise RetryLater(f"{stream} does not answer") from error
+        finally:
+            await subscription.unsubscribe()
+
+    async def newest(self, stream: str, subject: str, type_: type[T]) -> Stored[T] | None:
+        """The newest message on `subject` (wildcards allowed), or None."""
+        try:
+            found = await self.js.get_last_msg(stream, subject)
+        except nats.js.errors.NotFoundError:
+            return None
+        return Stored(found.subject or subject, int(found.seq or 0), codec.decode(found.data or b"", type_))
+
+    async def newest_sequence(self, stream: str, subject: str) -> int:
+        """The sequence of the newest message on `subject` (wildcards allowed); 0 if there is none."""
+        try:
+            return int((await self.js.get_last_msg(stream, subject)).seq or 0)
+        except nats.js.errors.NotFoundError:
+            return 0
+
+    # --- asking and answering -------------------------------------------------------------------------
+
+    async def call(self, subject: str, message: Any, *, timeout: float = 30.0) -> Answer:  # noqa: ASYNC109
+        """Ask the service that answers on `subject`; a Refusal is an answer too.
+
+        Raises RetryLater when nobody answers in `timeout` seconds.
+        """
+        try:
+            answer = await self.client.request(subject, codec.encode(message), timeout=timeout)
+        except nats.errors.NoRespondersError as error:
+            raise RetryLater(f"no running service answers on {subject}") from error
+        except nats.errors.Error as error:
+            raise RetryLater(f"{subject} did not answer within {timeout:g} s") from error
+        return codec.decode(answer.data, Answer)  # type: ignore[arg-type]
+
+    def answers(self, subject: str, type_: type[T], answer: Callable[[T], Awaitable[Answer]]) -> None:
+        """Answer calls on `subject`, one instance per call; an error becomes a Refusal with its reason."""
+
+        async def handle(data: bytes) -> bytes:
+            try:
+                return codec.encode(await answer(codec.decode(data, type_)))
+            except Exception as error:  # noqa: BLE001 (whatever it is, the caller must hear of it)
+                result = verdict(error, attempt=1)
+                level = log.info if isinstance(error, WeirError) else log.error
+                level("call.refused", subject=subject, error=error, exc_info=not isinstance(error, WeirError))
+                return codec.encode(Refusal(why=result.why, fix=result.fix, retry=result.fate.value == "retry"))
+
+        self.broker.subscriber(subject, queue=self.service, max_workers=CALL_WORKERS, decoder=_raw)(handle)
+
+    def _answer_readiness(self) -> None:
+        async def handle(_data: bytes) -> bytes:
+            return msgspec.json.encode({"instance": self.instance, "ready": self.client.is_connected})
+
+        subject = subjects.ready(self.region, self.service)
+        self.broker.subscriber(subject, decoder=_raw)(handle)
+
+
+async def check_reachable(settings: Settings) -> None:
+    """Return if the broker answers within ten seconds; else UserError naming the setting and the fix."""
+    why = "no answer"
+
+    async def remember(error: Exception) -> None:
+        nonlocal why
+        why = str(error) or type(error).__name__
+
+    with anyio.move_on_after(_FIRST_CONNECTION):
+        while "authorization" not in why.lower():
+            try:
+                client = await nats.connect(
+                    settings.broker_url().split(","),
+                    token=_token(settings),
+                    allow_reconnect=False,
+                    connect_timeout=2,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    error_cb=remember,
+                )
+                await client.close()
+                return
+            except (OSError, nats.errors.Error) as error:
+                await remember(error)
+                await anyio.sleep(0.25)
+    raise UserError(
+        f"WEIR_NATS_URL: the broker at {settings.broker_url()} cannot be used ({why}); "
+        "check the address and WEIR_NATS_TOKEN, or start all on one machine with `weir up`"
+    )
+
+
+async def _raw(message: Any) -> bytes:
+    return bytes(message.body)
+
+
+def _token(settings: Settings) -> str | None:
+    return settings.nats_token.get_secret_value() if settings.nats_token else None

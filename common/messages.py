@@ -1,0 +1,606 @@
+"""Every message that crosses a Weir subject, and every value other services read from a bucket.
+
+JSON on the wire, one struct per subject (see `common.subjects`). Readers accept unknown fields, so a field
+may be added at any time; a breaking change gets a new tag and a new subject.
+
+Conventions: money is `Decimal` in the currency beside it, ids are strings, instants are UTC, plain dates
+are the accounting dates of the provider (no zone). `None` means "the provider did not say".
+"""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+Provider = Literal["quickbooks", "qonto"]
+RecordKind = Literal["bill", "vendor", "customer", "taxcode", "billpayment", "vendorcredit", "company"]
+EntryKind = Literal["invoice", "transaction"]
+
+
+def now() -> datetime:
+    """The present instant in UTC."""
+    return datetime.now(UTC)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of what travels on a subject: immutable, tagged with its type and version."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of what is nested in a message."""
+
+
+# --- records: what QuickBooks holds ------------------------------------------------------------------
+
+
+class Ref(Part, frozen=True, kw_only=True):
+    """A QuickBooks reference: the id is what counts, the name is what people read."""
+
+    id: str
+    name: str | None = None
+
+
+class Address(Part, frozen=True, kw_only=True):
+    """A postal address as QuickBooks keeps it; `country` is whatever people typed."""
+
+    lines: tuple[str, ...] = ()
+    city: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+    country: str | None = None
+
+
+class Link(Part, frozen=True, kw_only=True):
+    """A transaction linked to a bill or one of its lines (payment, purchase order, reimbursement)."""
+
+    id: str
+    kind: str
+    line_id: str | None = None
+
+
+class BillLine(Part, frozen=True, kw_only=True):
+    """One line of a bill or vendor credit. `amount` is net; `gross` only where tax is inclusive."""
+
+    id: str | None = None
+    number: int | None = None
+    description: str | None = None
+    amount: Decimal = Decimal(0)
+    gross: Decimal | None = None
+    quantity: Decimal | None = None
+    unit_price: Decimal | None = None
+    account: Ref | None = None
+    item: Ref | None = None
+    customer: Ref | None = None
+    tax_code: Ref | None = None
+    links: tuple[Link, ...] = ()
+
+
+class TaxLine(Part, frozen=True, kw_only=True):
+    """Tax of one rate: `net` × `percent` = `amount`."""
+
+    amount: Decimal
+    net: Decimal | None = None
+    percent: Decimal | None = None
+    rate: Ref | None = None
+
+
+class Bill(Part, frozen=True, kw_only=True, tag="bill", tag_field="kind"):
+    """A supplier bill. `total` includes tax; `balance` is what is still to pay (0 = paid)."""
+
+    vendor: Ref
+    total: Decimal
+    balance: Decimal
+    currency: str
+    exchange_rate: Decimal | None = None
+    number: str | None = None
+    issued_on: date | None = None
+    due_on: date | None = None
+    tax: Decimal | None = None
+    tax_mode: str | None = None
+    tax_lines: tuple[TaxLine, ...] = ()
+    lines: tuple[BillLine, ...] = ()
+    links: tuple[Link, ...] = ()
+    terms: Ref | None = None
+    payable_account: Ref | None = None
+    department: Ref | None = None
+    vendor_address: Address | None = None
+    memo: str | None = None
+
+    @property
+    def net(self) -> Decimal:
+        """Total without tax; equal to the total where QuickBooks names no tax."""
+        return self.total - (self.tax or Decimal(0))
+
+    @property
+    def paid(self) -> bool:
+        """Whether nothing is left to pay."""
+        return self.balance == 0 and self.total != 0
+
+
+class VendorCredit(Part, frozen=True, kw_only=True, tag="vendorcredit", tag_field="kind"):
+    """A supplier's credit note; `total` is positive, `balance` is its unused part."""
+
+    vendor: Ref
+    total: Decimal
+    currency: str
+    balance: Decimal | None = None
+    exchange_rate: Decimal | None = None
+    number: str | None = None
+    issued_on: date | None = None
+    tax: Decimal | None = None
+    tax_mode: str | None = None
+    tax_lines: tuple[TaxLine, ...] = ()
+    lines: tuple[BillLine, ...] = ()
+    links: tuple[Link, ...] = ()
+    memo: str | None = None
+
+
+class Vendor(Part, frozen=True, kw_only=True, tag="vendor", tag_field="kind"):
+    """A supplier. QuickBooks masks `tax_identifier` in answers and knows no IBAN."""
+
+    name: str
+    active: bool = True
+    company_name: str | None = None
+    print_name: str | None = None
+    tax_identifier: str | None = None
+    account_number: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    website: str | None = None
+    currency: str | None = None
+    terms: Ref | None = None
+    address: Address | None = None
+
+
+class Customer(Part, frozen=True, kw_only=True, tag="customer", tag_field="kind"):
+    """A customer, named on bill lines that are billed on."""
+
+    name: str
+    active: bool = True
+    full_name: str | None = None
+    company_name: str | None = None
+    email: str | None = None
+    currency: str | None = None
+    parent: Ref | None = None
+    project: bool = False
+
+
+class TaxRate(Part, frozen=True, kw_only=True):
+    """One rate of a tax code on purchases, in per cent."""
+
+    id: str
+    name: str | None = None
+    percent: Decimal | None = None
+
+
+class TaxCode(Part, frozen=True, kw_only=True, tag="taxcode", tag_field="kind"):
+    """A tax code with its purchase rates (never the sales list: bills are purchases)."""
+
+    name: str
+    active: bool = True
+    description: str | None = None
+    taxable: bool | None = None
+    rates: tuple[TaxRate, ...] = ()
+
+
+class Payment(Part, frozen=True, kw_only=True):
+    """What a bill payment paid of one bill (or took from one credit)."""
+
+    amount: Decimal
+    links: tuple[Link, ...] = ()
+
+
+class BillPayment(Part, frozen=True, kw_only=True, tag="billpayment", tag_field="kind"):
+    """A payment of one or more bills."""
+
+    vendor: Ref
+    total: Decimal
+    currency: str
+    exchange_rate: Decimal | None = None
+    number: str | None = None
+    paid_on: date | None = None
+    method: str | None = None
+    account: Ref | None = None
+    payments: tuple[Payment, ...] = ()
+    memo: str | None = None
+
+
+class Company(Part, frozen=True, kw_only=True, tag="company", tag_field="kind"):
+    """The buyer: the company whose books these are."""
+
+    name: str
+    legal_name: str | None = None
+    country: str | None = None
+    home_currency: str | None = None
+    multicurrency: bool = False
+    books_closed_on: date | None = None
+    address: Address | None = None
+    email: str | None = None
+
+
+class Document(Part, frozen=True, kw_only=True):
+    """A file of a record, kept in the object store under its hash."""
+
+    sha256: str
+    name: str
+    content_type: str
+    size: int
+    attachable: str
+
+
+Body = Bill | Vendor | Customer | TaxCode | BillPayment | VendorCredit | Company
+
+
+class Record(Message, frozen=True, kw_only=True, tag="record.1"):
+    """One version of one QuickBooks object, normalized.
+
+    `content_hash` covers what matters to Weir (body, documents, deletion), not balances of vendors or sync
+    tokens, so an unchanged object has an unchanged hash. `entries_seq` is the sequence of the workspace's
+    newest Qonto entry when the record was pulled: the scorer's view must have reached it.
+    """
+
+    workspace: str
+    realm: str
+    id: str
+    kind: RecordKind
+    content_hash: str
+    pulled_at: datetime
+    updated_at: datetime | None = None
+    created_at: datetime | None = None
+    sync_token: str | None = None
+    deleted: bool = False
+    entries_seq: int = 0
+    documents: tuple[Document, ...] = ()
+    body: Body | None = None
+
+    @property
+    def key(self) -> str:
+        """`{realm}-{QuickBooks id}`: unique across companies, since ids repeat between them."""
+        return f"{self.realm}-{self.id}"
+
+
+# --- entries: what Qonto holds -------------------------------------------------------------------------
+
+
+class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
+    """A Qonto supplier invoice or bank transaction as Weir last saw it.
+
+    `amount` is positive in `currency`; `local_amount` is what the counterparty asked for when it differs.
+    `origin` is the record key of the bill Weir made the entry for, read from the file name, `revision` its
+    revision. `matched` holds, for an invoice, the transactions Qonto matched it with.
+    """
+
+    workspace: str
+    organization: str
+    id: str
+    kind: EntryKind
+    status: str
+    updated_at: datetime
+    created_at: datetime | None = None
+    analyzed_at: datetime | None = None
+    counterparty: str | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    net_amount: Decimal | None = None
+    tax_amount: Decimal | None = None
+    local_amount: Decimal | None = None
+    local_currency: str | None = None
+    side: Literal["debit", "credit"] | None = None
+    number: str | None = None
+    label: str | None = None
+    issued_on: date | None = None
+    due_on: date | None = None
+    paid_on: date | None = None
+    vat_number: str | None = None
+    iban: str | None = None
+    credit_note: bool = False
+    has_duplicates: bool = False
+    file_name: str | None = None
+    attachments: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
+    origin: str | None = None
+    revision: int | None = None
+    deleted: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether the entry still stands (a rejected, discarded or declined one does not)."""
+        return not self.deleted and self.status not in {"rejected", "discarded", "declined", "reversed"}
+
+
+# --- decisions -----------------------------------------------------------------------------------------
+
+Field = Literal["name", "amount", "date", "currency", "reference"]
+Action = Literal["link", "create", "review", "refuse", "withdraw"]
+
+
+class FieldScore(Part, frozen=True, kw_only=True):
+    """How one field compares, in [0, 1]; `score` is None where one side does not say (neutral)."""
+
+    score: float | None
+    bill: str | None = None
+    entry: str | None = None
+    why: str | None = None
+
+
+class Candidate(Part, frozen=True, kw_only=True):
+    """An entry that may be the same document as the bill, and how sure that is, in [0, 1]."""
+
+    entry: str
+    kind: EntryKind
+    score: float
+    fields: dict[Field, FieldScore]
+    also: tuple[str, ...] = ()
+    taken_by: str | None = None
+
+
+class Readiness(Part, frozen=True, kw_only=True):
+    """How fit a bill is to be posted as it stands, in [0, 1], and what it lacks."""
+
+    score: float
+    completeness: float
+    counterparty: float
+    policy: float
+    lacks: tuple[str, ...] = ()
+
+
+class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
+    """What a workspace allows. A change makes a new version and applies to later records only."""
+
+    version: int = 1
+    auto: float = 0.85
+    review: float = 0.55
+    margin: float = 0.05
+    currencies: tuple[str, ...] = ()
+    amount_cap: Decimal | None = None
+    blocked_vendors: tuple[str, ...] = ()
+    review_vendors: tuple[str, ...] = ()
+    closed_until: date | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.review <= self.auto <= 1:
+            raise ValueError("policy: thresholds must satisfy 0 < review <= auto <= 1")
+        if not 0 <= self.margin <= 1:
+            raise ValueError("policy: margin must lie between 0 and 1")
+
+
+class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):
+    """What should become of one bill version, and why; enough to reproduce it.
+
+    `score` is the probability that the best candidate is the same document; `gate` names what held back an
+    otherwise sufficient score; `counterfactual` says what would have changed the outcome.
+    """
+
+    id: str
+    workspace: str
+    realm: str
+    bill: str
+    action: Action
+    score: float
+    why: str
+    record_hash: str
+    record_seq: int
+    entries_seq: int
+    policy_version: int
+    model_version: str
+    decided_at: datetime
+    entry: str | None = None
+    entry_kind: EntryKind | None = None
+    readiness: Readiness | None = None
+    gate: str | None = None
+    counterfactual: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The record key of the bill."""
+        return f"{self.realm}-{self.bill}"
+
+
+# --- reviews: the public contract ----------------------------------------------------------------------
+
+
+class ReviewRequested(Message, frozen=True, kw_only=True, tag="review.requested.1"):
+    """A bill waits for a person. Answer with a `ReviewResolved` that names `review`.
+
+    The same message on `….review.refused.…` says the bill was refused; its candidates can still be pinned.
+    """
+
+    review: str
+    workspace: str
+    realm: str
+    bill: str
+    requested_at: datetime
+    score: float
+    why: str
+    summary: Bill
+    gate: str | None = None
+    counterfactual: str | None = None
+    readiness: Readiness | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+
+class ReviewResolved(Part, frozen=True, kw_only=True):
+    """A person's answer; plain JSON, so any NATS client can send it."""
+
+    review: str
+    action: Literal["link", "create", "refuse"]
+    by: str
+    entry: str | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.action == "link" and not self.entry:
+            raise ValueError("entry: name the Qonto entry to link to")
+        if not self.by.strip():
+            raise ValueError("by: say who decided")
+
+
+ReviewOutcome = Literal["linked", "created", "refused", "superseded", "rejected"]
+
+
+class ReviewClosed(Message, frozen=True, kw_only=True, tag="review.closed.1"):
+    """What became of a review; `rejected` refuses one answer (stale, second or impossible) with a reason."""
+
+    review: str
+    workspace: str
+    realm: str
+    bill: str
+    outcome: ReviewOutcome
+    closed_at: datetime
+    by: str | None = None
+    entry: str | None = None
+    why: str | None = None
+
+
+# --- postings ------------------------------------------------------------------------------------------
+
+Outcome = Literal[
+    "created", "linked", "paid", "unpaid", "superseded", "withdrawn", "unchanged", "failed", "uncertain", "stale"
+]
+
+
+class Posting(Message, frozen=True, kw_only=True, tag="posting.1"):
+    """What happened in Qonto for one decision, written after Qonto was read back.
+
+    `verified_at` is set only when the read-back showed the effect. A `failed` posting names the `field` at
+    fault and the `fix`; an `uncertain` one waits for a person.
+    """
+
+    id: str
+    workspace: str
+    realm: str
+    bill: str
+    decision: str
+    outcome: Outcome
+    revision: int
+    posted_at: datetime
+    entry: str | None = None
+    entry_kind: EntryKind | None = None
+    replaced: str | None = None
+    verified_at: datetime | None = None
+    why: str | None = None
+    field: str | None = None
+    fix: str | None = None
+    record_hash: str | None = None
+
+
+# --- pulls, notices, workspaces ------------------------------------------------------------------------
+
+
+class Tick(Message, frozen=True, kw_only=True, tag="tick.1"):
+    """Pull one workspace now; several ticks of one workspace collapse into the newest."""
+
+    workspace: str
+    reason: Literal["schedule", "asked", "connected", "webhook", "rewind"]
+    asked_at: datetime
+
+
+NoticeKind = Literal["needs-reconnect", "failed", "pulled", "pull-failed", "connected", "disconnected"]
+
+
+class Notice(Message, frozen=True, kw_only=True, tag="notice.1"):
+    """Something the workspace's owner should know; `fix` is the next step."""
+
+    workspace: str
+    kind: NoticeKind
+    at: datetime
+    why: str
+    fix: str | None = None
+    provider: Provider | None = None
+    subject: str | None = None
+    stream: str | None = None
+    sequence: int | None = None
+    counts: dict[str, int] = {}
+
+
+class Claim(Part, frozen=True, kw_only=True):
+    """Says which bill an entry serves; one entry serves one bill."""
+
+    bill: str
+    at: datetime
+
+
+class Workspace(Part, frozen=True, kw_only=True):
+    """A tenant: one QuickBooks company and one Qonto organization."""
+
+    id: str
+    region: str
+    created_at: datetime
+    realm: str | None = None
+    organization: str | None = None
+
+
+# --- calls between services (request/reply) ------------------------------------------------------------
+
+
+class Authorize(Message, frozen=True, kw_only=True, tag="authorize.1"):
+    """Ask the owner of a provider where to send the browser; answered with `Redirect` or `Refusal`."""
+
+    workspace: str
+    redirect_uri: str
+
+
+class Redirect(Message, frozen=True, kw_only=True, tag="redirect.1"):
+    """Where the browser goes next."""
+
+    url: str
+
+
+class Exchange(Message, frozen=True, kw_only=True, tag="exchange.1"):
+    """The provider's callback, as it came; answered with `Connected` or `Refusal`."""
+
+    state: str
+    code: str | None = None
+    realm: str | None = None
+    error: str | None = None
+
+
+class Connected(Message, frozen=True, kw_only=True, tag="connected.1"):
+    """The workspace may now use this provider account."""
+
+    workspace: str
+    account: str
+
+
+class Disconnect(Message, frozen=True, kw_only=True, tag="disconnect.1"):
+    """Revoke the grant and forget the token; answered with `Done` or `Refusal`."""
+
+    workspace: str
+
+
+class Rewind(Message, frozen=True, kw_only=True, tag="rewind.1"):
+    """Read everything changed since `to` again and publish it even if unchanged; answered like Disconnect."""
+
+    workspace: str
+    to: datetime
+
+
+class Mirror(Message, frozen=True, kw_only=True, tag="mirror.1"):
+    """Bring the mirror of Qonto up to date; answered with `Mirrored` or `Refusal`."""
+
+    workspace: str
+
+
+class Mirrored(Message, frozen=True, kw_only=True, tag="mirrored.1"):
+    """`entries_seq` is the stream sequence of the workspace's newest entry (0 = Qonto holds none)."""
+
+    workspace: str
+    entries_seq: int
+    changed: int
+
+
+class Done(Message, frozen=True, kw_only=True, tag="done.1"):
+    """The call had its effect."""
+
+
+class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
+    """The call was refused; `retry` says whether the same call may succeed later."""
+
+    why: str
+    fix: str | None = None
+    retry: bool = False
+
+
+Answer = Redirect | Connected | Mirrored | Done | Refusal

@@ -1,0 +1,37 @@
+"""The start of every service process: settings, logs, event loop, and errors a person can read."""
+
+import sys
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from common import logs
+from common.errors import UserError, WeirError
+from common.settings import Settings, load
+
+BAD_INPUT = 2
+STOPPED = 1
+
+
+def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
+    """Run one service until it is told to stop.
+
+    Exits 2 with one line when settings or input are wrong, 1 when the process had to stop; a supervisor
+    starts it anew then.
+    """
+    try:
+        settings = load()
+        logs.configure(name, level=settings.log_level, style=settings.log_format)
+        anyio.run(serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
+    except (WeirError, BaseExceptionGroup) as raised:
+        error = _first(raised)
+        if not isinstance(error, WeirError):
+            raise
+        print(f"weir {name}: {error}", file=sys.stderr)  # noqa: T201 (the last word of a process)
+        sys.exit(BAD_INPUT if isinstance(error, UserError) else STOPPED)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,163 @@
+"""Settings, read once from the environment with the prefix `WEIR_`.
+
+`weir settings` prints this table. A wrong value ends the process with one line naming the variable and the
+fix; a secret is shown only as set or not set.
+"""
+
+import base64
+import binascii
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common import subjects
+from common.errors import UserError
+
+
+def loopback(url: str) -> bool:
+    """Whether the URL's host can only be this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is not an http(s) URL")
+    if parts.scheme == "http" and not loopback(value):
+        raise ValueError("must be https: plain http is for loopback only")
+    return value.rstrip("/")
+
+
+def _nats_url(value: str) -> str:
+    for url in value.split(","):
+        parts = urlsplit(url.strip())
+        try:
+            bad_port = parts.port is not None and not 0 < parts.port < 65536
+        except ValueError:
+            bad_port = True
+        if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname or bad_port:
+            raise ValueError("is not a broker URL; write nats://host:4222 or tls://host:4222")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseSettings):
+    """All settings of all services; each service reads the ones it needs."""
+
+    model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore")
+
+    nats_url: Annotated[str, AfterValidator(_nats_url)] | None = Field(
+        None, description="Broker URL(s), comma separated. Unset: `weir up` and `weir demo` start their own."
+    )
+    nats_token: SecretStr | None = Field(None, description="Token for the broker, if it asks for one.")
+    region: Annotated[str, AfterValidator(subjects.region)] = Field(
+        "eu", description="Region of this instance: first token of every subject."
+    )
+    replicas: int = Field(1, ge=1, le=5, description="Replicas of every stream and bucket (3 on a cluster).")
+    placement_tags: str = Field("", description="Comma-separated server tags that streams are placed by.")
+    data_dir: Path = Field(Path(".weir"), description="Where the embedded broker and the sandbox keep data.")
+    log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
+
+    master_key: SecretStr | None = Field(
+        None, description="32 bytes in base64 that seal the provider tokens. `weir setup --new-key` makes one."
+    )
+
+    quickbooks_api_url: HttpUrl = Field(
+        "https://quickbooks.api.intuit.com", description="QuickBooks data API without /v3."
+    )
+    quickbooks_authorize_url: HttpUrl = Field(
+        "https://appcenter.intuit.com/connect/oauth2", description="Where a person approves access."
+    )
+    quickbooks_token_url: HttpUrl = Field(
+        "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer", description="Token endpoint of Intuit."
+    )
+    quickbooks_revoke_url: HttpUrl = Field(
+        "https://developer.api.intuit.com/v2/oauth2/tokens/revoke", description="Revocation endpoint of Intuit."
+    )
+    quickbooks_client_id: str | None = Field(None, description="Client id of your Intuit app.")
+    quickbooks_client_secret: SecretStr | None = Field(None, description="Client secret of your Intuit app.")
+
+    qonto_api_url: HttpUrl = Field("https://thirdparty.qonto.com", description="Qonto API without /v2.")
+    qonto_oauth_url: HttpUrl = Field("https://oauth.qonto.com", description="Qonto's OAuth host.")
+    qonto_client_id: str | None = Field(None, description="Client id of your Qonto app.")
+    qonto_client_secret: SecretStr | None = Field(None, description="Client secret of your Qonto app.")
+    qonto_staging_token: SecretStr | None = Field(None, description="X-Qonto-Staging-Token, Qonto sandbox only.")
+
+    pull_every: int = Field(3600, ge=60, description="Seconds between two scheduled pulls of a workspace.")
+    pull_overlap: int = Field(600, ge=0, description="Seconds a window reaches back behind its marker.")
+    backfill_from: str = Field(
+        "2000-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="Date the first pull starts at."
+    )
+
+    ocr_wait: float = Field(
+        120.0, gt=0, description="Seconds to wait for Qonto to read a document before the check is put off."
+    )
+
+    console_host: str = Field("127.0.0.1", description="Address the console listens on.")
+    console_port: int = Field(8460, ge=0, le=65535, description="Port of the console (0: any free one).")
+    console_url: HttpUrl | None = Field(
+        None, description="How browsers reach the console; default http://host:port. Registered as redirect URI."
+    )
+
+    sandbox_quickbooks_port: int = Field(8461, ge=0, le=65535, description="Port of the QuickBooks stand-in.")
+    sandbox_qonto_port: int = Field(8462, ge=0, le=65535, description="Port of the Qonto stand-in.")
+    sandbox_dir: Path | None = Field(None, description="Where the sandbox keeps its state; default data_dir/sandbox.")
+
+    def sealing_key(self) -> bytes:
+        """The master key's 32 bytes; UserError if unset or malformed."""
+        if self.master_key is None:
+            raise UserError("WEIR_MASTER_KEY is not set; make one with `weir setup --new-key` and keep it safe")
+        try:
+            key = base64.b64decode(self.master_key.get_secret_value(), validate=True)
+        except binascii.Error:
+            raise UserError("WEIR_MASTER_KEY is not base64; make one with `weir setup --new-key`") from None
+        if len(key) != 32:
+            raise UserError(f"WEIR_MASTER_KEY holds {len(key)} bytes, 32 are needed; `weir setup --new-key` makes one")
+        return key
+
+    def broker_url(self) -> str:
+        """The broker's URL; UserError if unset (only `up` and `demo` start their own)."""
+        if self.nats_url is None:
+            raise UserError(
+                "WEIR_NATS_URL is not set; name your broker (nats://host:4222), "
+                "or start all on one machine with `weir up`"
+            )
+        return self.nats_url
+
+    def required(self, name: str) -> str:
+        """A setting that has no default, as text; UserError naming the variable if it is unset."""
+        value = getattr(self, name)
+        if value is None:
+            raise UserError(f"WEIR_{name.upper()} is not set; {type(self).model_fields[name].description}")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def load(**overrides: Any) -> Settings:
+    """Settings from the environment; UserError with one line per wrong variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors(include_url=False, include_context=False)]
+        raise UserError("; ".join(lines)) from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    field = Settings.model_fields.get(name)
+    secret = field is not None and "SecretStr" in str(field.annotation)
+    got = "" if secret else f" {problem.get('input')!r:.60}"
+    why = str(problem["msg"]).removeprefix("Value error, ")
+    return f"WEIR_{name.upper()}{got}: {why}"

@@ -1,0 +1,226 @@
+"""The streams, buckets and durable consumers of one region: the only code that creates or changes them.
+
+Services bind to what is here and never declare anything themselves: a client library that declares on the
+side overwrites limits silently. `ensure` is idempotent, safe to race, and only ever widens: it creates what
+is missing and updates what differs, and deletes nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    Placement,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from common.errors import Fatal
+
+log = structlog.get_logger()
+
+ACK_WAIT = 15.0
+"""Seconds without a heartbeat after which a message goes to another instance: the failover time."""
+
+BATCH_LIMIT = 1000
+"""Most messages the broker takes in one atomic batch (its default limit)."""
+
+_NAME_TAKEN = 10058  # the broker's code for "stream name already in use with a different configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A durable pull consumer: `name` on `stream`, for subjects matching `subject`."""
+
+    stream: str
+    name: str
+    subject: str
+    max_ack_pending: int = 2000
+
+    def config(self) -> ConsumerConfig:
+        """As the broker takes it; redelivery is unlimited because the code decides when to park."""
+        return ConsumerConfig(
+            durable_name=self.name,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT,
+            max_deliver=-1,
+            filter_subject=self.subject,
+            max_ack_pending=self.max_ack_pending,
+        )
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Names and shapes for one region; several regions can share a cluster."""
+
+    region: str
+    replicas: int = 1
+    placement_tags: tuple[str, ...] = ()
+    records: str = field(init=False)
+    entries: str = field(init=False)
+    decisions: str = field(init=False)
+    reviews: str = field(init=False)
+    postings: str = field(init=False)
+    pulls: str = field(init=False)
+    notices: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("records", "entries", "decisions", "reviews", "postings", "pulls", "notices"):
+            object.__setattr__(self, name, f"{name.upper()}_{self.region}")
+
+    def bucket(self, name: str) -> str:
+        """The bucket's name in this region."""
+        return f"{name}_{self.region}"
+
+    # --- consumers ---------------------------------------------------------------------------------
+
+    @property
+    def puller(self) -> Consumer:
+        """Ticks, one at a time per workspace."""
+        return Consumer(self.pulls, "puller", f"{self.region}.pull.*")
+
+    @property
+    def scorer(self) -> Consumer:
+        """Bills to decide on; any instance may take any bill."""
+        return Consumer(self.records, "scorer", f"{self.region}.record.*.bill.*")
+
+    @property
+    def poster(self) -> Consumer:
+        """Decisions to carry out."""
+        return Consumer(self.decisions, "poster", f"{self.region}.decision.>")
+
+    @property
+    def answers(self) -> Consumer:
+        """People's answers to reviews."""
+        return Consumer(self.reviews, "answers", f"{self.region}.review.resolved.>")
+
+    @property
+    def consumers(self) -> tuple[Consumer, ...]:
+        """Every durable of the region."""
+        return (self.puller, self.scorer, self.poster, self.answers)
+
+    # --- streams -----------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> tuple[StreamConfig, ...]:
+        """Every stream of the region, buckets and the object store included."""
+        region = self.region
+        latest = {"max_msgs_per_subject": 1, "allow_direct": True, "allow_atomic": True}
+        history = {"deny_delete": True, "deny_purge": True, "allow_direct": True, "allow_atomic": True}
+        return (
+            self._stream(self.records, (f"{region}.record.>",), "What QuickBooks holds, latest version", **latest),
+            self._stream(self.entries, (f"{region}.entry.>",), "What Qonto holds, latest version", **latest),
+            self._stream(self.decisions, (f"{region}.decision.>",), "What should happen, and why", **history),
+            self._stream(self.reviews, (f"{region}.review.>",), "What waits for people", **history),
+            self._stream(self.postings, (f"{region}.posting.>",), "What happened in Qonto", **history),
+            self._stream(self.notices, (f"{region}.notice.>",), "What owners should know", **history),
+            self._stream(
+                self.pulls,
+                (f"{region}.pull.*", f"{region}.schedule.*"),
+                "Ticks: which workspace to pull now, and the next scheduled ones",
+                retention=RetentionPolicy.WORK_QUEUE,
+                discard=DiscardPolicy.OLD,  # a newer tick of a workspace takes the place of an older one
+                max_msgs_per_subject=1,
+                allow_msg_schedules=True,
+                allow_rollup_hdrs=True,  # schedules imply it
+                allow_msg_ttl=True,
+            ),
+            self._bucket("markers", "How far each entity was read"),
+            self._bucket("idempotency", "The ledger: what was posted for each bill"),
+            self._bucket("claims", "Which bill each entry serves"),
+            self._bucket("connections", "Sealed provider tokens"),
+            self._bucket("vault", "Proof of the master key"),
+            self._bucket("authorizations", "OAuth states that wait for their callback"),
+            self._bucket("policies", "What each workspace allows", history=64),
+            self._bucket("workspaces", "The tenants of the region"),
+            self._bucket("leases", "Who works on what, until when"),
+            self._stream(
+                f"OBJ_{self.bucket('documents')}",
+                (f"$O.{self.bucket('documents')}.C.>", f"$O.{self.bucket('documents')}.M.>"),
+                "Documents of bills, by hash",
+                allow_rollup_hdrs=True,
+                allow_direct=True,
+            ),
+        )
+
+    def _bucket(self, name: str, description: str, history: int = 1) -> StreamConfig:
+        bucket = self.bucket(name)
+        return self._stream(
+            f"KV_{bucket}",
+            (f"$KV.{bucket}.>",),
+            description,
+            max_msgs_per_subject=history,
+            allow_rollup_hdrs=True,
+            allow_msg_ttl=True,
+            deny_delete=True,
+            # Reads go to the leader: a follower may answer with an older value.
+            allow_direct=False,
+        )
+
+    def _stream(self, name: str, subjects: tuple[str, ...], description: str, **limits: Any) -> StreamConfig:
+        settings: dict[str, Any] = {
+            "retention": RetentionPolicy.LIMITS,
+            "discard": DiscardPolicy.NEW,  # a full stream pushes back instead of forgetting
+            "storage": StorageType.FILE,
+            "num_replicas": self.replicas,
+            "duplicate_window": 120.0,
+            "placement": Placement(tags=list(self.placement_tags)) if self.placement_tags else None,
+            **limits,
+        }
+        return StreamConfig(name=name, subjects=list(subjects), description=description, **settings)
+
+
+async def ensure(js: JetStreamContext, topology: Topology) -> list[str]:
+    """Create what is missing, update what differs; the names of what changed, in order."""
+    changed = [await _ensure_stream(js, config) for config in topology.streams]
+    changed += [await _ensure_consumer(js, consumer) for consumer in topology.consumers]
+    names = [name for name in changed if name]
+    if names:
+        log.info("topology.changed", region=topology.region, names=names)
+    return names
+
+
+async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> str | None:
+    name = str(wanted.name)
+    try:
+        info = await js.stream_info(name)
+    except nats.js.errors.NotFoundError:
+        try:
+            await js.add_stream(wanted)
+            return name
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code != _NAME_TAKEN:
+                raise Fatal(f"the broker refuses stream {name}: {error.description}") from error
+            info = await js.stream_info(name)  # another instance was faster
+    if _agrees(wanted.as_dict(), info.config.as_dict()):
+        return None
+    try:
+        await js.update_stream(wanted)
+    except nats.js.errors.APIError as error:
+        raise Fatal(f"the broker refuses to upgrade stream {name}: {error.description}") from error
+    return name
+
+
+async def _ensure_consumer(js: JetStreamContext, consumer: Consumer) -> str | None:
+    wanted = consumer.config()
+    try:
+        info = await js.consumer_info(consumer.stream, consumer.name)
+    except nats.js.errors.NotFoundError:
+        info = None
+    if info is not None and _agrees(wanted.as_dict(), info.config.as_dict()):
+        return None
+    await js.add_consumer(consumer.stream, wanted)  # creates, or updates the durable of that name
+    return f"{consumer.stream}/{consumer.name}"
+
+
+def _agrees(wanted: dict[str, Any], present: dict[str, Any]) -> bool:
+    """Whether everything asked for is so; the broker leaves out what is false, zero or empty."""
+    return all(present.get(key, value if not value else None) == value for key, value in wanted.items())

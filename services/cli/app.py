@@ -1,0 +1,78 @@
+"""`weir`: what can be done from a terminal.
+
+Commands are named by import path and loaded when called, so an installation with one service's extra has
+that service's command and does not need the others' libraries.
+"""
+
+import sys
+from importlib.metadata import version
+
+from cyclopts import App
+from rich.console import Console
+
+from common.errors import UserError, WeirError
+from common.service import BAD_INPUT, STOPPED
+
+app = App(
+    name="weir",
+    help="Keeps QuickBooks Online bills and Qonto supplier invoices in step.",
+    version=lambda: version("weir"),
+    result_action="return_value",
+)
+
+_ALL = "All on one machine"
+_SERVICES = "Services"
+_WORK = "Work"
+
+app.command("services.cli.demo:demo", name="demo", group=_ALL, help="Watch it work on a fictional company.")
+app.command("services.cli.up:up", name="up", group=_ALL, help="Run the broker and every service.")
+app.command("services.cli.setup:setup", name="setup", group=_WORK, help="Create or upgrade streams and buckets.")
+app.command("services.cli.settings:settings", name="settings", group=_WORK, help="List all settings.")
+app.command("services.cli.pull:pull", name="pull", group=_WORK, help="Pull a workspace now.")
+app.command("services.cli.pull:rewind", name="rewind", group=_WORK, help="Read everything since a date again.")
+app.command(
+    "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
+)
+for _name, _what in (
+    ("puller", "Read QuickBooks."),
+    ("scorer", "Decide on bills."),
+    ("poster", "Post to Qonto."),
+    ("console", "Connect accounts in a browser."),
+    ("sandbox", "Stand-ins for QuickBooks and Qonto."),
+):
+    app.command(f"services.{_name}.app:run", name=_name, group=_SERVICES, help=_what)
+
+
+def main() -> None:
+    """Entry point; bad input ends with one line and exit code 2."""
+    try:
+        code = app()
+    except ModuleNotFoundError as error:
+        _end(_missing(error), BAD_INPUT)
+    except (WeirError, BaseExceptionGroup) as raised:
+        error_ = _first(raised)
+        if not isinstance(error_, WeirError):
+            raise
+        _end(str(error_), BAD_INPUT if isinstance(error_, UserError) else STOPPED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "all")
+    extra = {"demo": "all", "up": "all", "score": "scorer"}.get(command, command)
+    return f"`weir {command}` needs {error.name}, which is not installed; `pip install 'weir[{extra}]'` brings it"
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _end(line: str, code: int) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"weir: {line}", markup=False)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The broker part: publishing, pages, leases, buckets, batches and their fates, on a real nats-server."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from common import subjects, topology
+from common.buckets import Bucket, Conflict, Documents
+from common.bus import Bus
+from common.consume import Delivery, batches
+from common.errors import Fatal, Refused, RetryLater
+from common.lease import Taken, lease
+from common.messages import Answer, Claim, Disconnect, Done, Notice, Record, Refusal, Tick, now
+from common.settings import Settings
+
+WS = "fictional-lock"
+
+
+def record(ident: str, kind: Any = "bill", content: str = "a") -> Record:
+    return Record(workspace=WS, realm="9", id=ident, kind=kind, content_hash=content, pulled_at=now())
+
+
+def subject(bus: Bus, item: Record) -> str:
+    return subjects.record(bus.region, WS, item.kind, item.key)
+
+
+async def running(bus: Bus, group: Any) -> None:
+    """Start the bus in the background and wait until its handlers are bound."""
+    group.start_soon(bus.run)
+    with anyio.fail_after(10):
+        await bus.started.wait()
+
+
+async def test_topology_is_made_once_and_drift_is_mended(bus: Bus) -> None:
+    assert await topology.ensure(bus.js, bus.topology) == []
+    info = await bus.js.stream_info(bus.topology.records)
+    await bus.js.update_stream(info.config.evolve(max_msgs_per_subject=7))
+    assert await topology.ensure(bus.js, bus.topology) == [bus.topology.records]
+    assert (await bus.js.stream_info(bus.topology.records)).config.max_msgs_per_subject == 1
+
+
+async def test_the_same_key_is_stored_once(bus: Bus) -> None:
+    name = subjects.notice(bus.region, WS)
+    notice = Notice(workspace=WS, kind="pulled", at=now(), why="test")
+    first = await bus.publish(name, notice, stream=bus.topology.notices, key="k")
+    assert await bus.publish(name, notice, stream=bus.topology.notices, key="k") == first
+
+
+async def test_publish_to_a_stream_that_does_not_own_the_subject_is_no_silent_loss(bus: Bus) -> None:
+    with pytest.raises(RetryLater):
+        await bus.publish("nobody.listens", record("1"), stream=bus.topology.records)
+
+
+async def test_a_page_is_stored_whole_and_read_back_by_subject(bus: Bus) -> None:
+    page = [(subject(bus, item), item) for item in (record(str(number)) for number in range(1000))]
+    sequence = await bus.publish_page(bus.topology.records, page)
+    assert sequence == 1000
+    found = await bus.latest(bus.topology.records, [name for name, _ in page] + ["x.y"], Record)
+    assert {name: stored.message for name, stored in found.items()} == dict(page)
+    assert await bus.newest_sequence(bus.topology.records, f"{bus.region}.record.{WS}.>") == 1000
+    assert await bus.newest_sequence(bus.topology.records, f"{bus.region}.record.other.>") == 0
+
+
+async def test_an_uncommitted_page_leaves_nothing(bus: Bus) -> None:
+    item = record("1")
+    await bus.client.publish(
+        subject(bus, item),
+        msgspec.json.encode(item),
+        headers={"Nats-Expected-Stream": bus.topology.records, "Nats-Batch-Id": "b", "Nats-Batch-Sequence": "1"},
+    )
+    await bus.client.flush()
+    assert (await bus.js.stream_info(bus.topology.records)).state.messages == 0
+
+
+async def test_buckets_never_overwrite(bus: Bus) -> None:
+    claims = Bucket(bus, "claims", Claim)
+    first = await claims.create("ws.e1", Claim(bill="9-1", at=now()))
+    with pytest.raises(Conflict):
+        await claims.create("ws.e1", Claim(bill="9-2", at=now()))
+    second = await claims.replace("ws.e1", Claim(bill="9-1", at=now()), first)
+    with pytest.raises(Conflict):
+        await claims.replace("ws.e1", Claim(bill="9-2", at=now()), first)
+    with pytest.raises(Conflict):
+        await claims.delete("ws.e1", first)
+    assert [kept.key async for kept in claims.items("ws.")] == ["ws.e1"]
+    await claims.delete("ws.e1", second)
+    assert await claims.get("ws.e1") is None
+    await claims.create("ws.e1", Claim(bill="9-3", at=now()))
+
+
+async def test_documents_are_kept_once_under_their_hash(bus: Bus) -> None:
+    documents = Documents(bus)
+    name = await documents.put(b"%PDF-fictional")
+    assert await documents.put(b"%PDF-fictional") == name
+    assert await documents.get(name) == b"%PDF-fictional"
+    assert not await documents.holds("0" * 64)
+    with pytest.raises(RetryLater):
+        await documents.get("0" * 64)
+
+
+async def test_a_lease_excludes_and_is_free_again(bus: Bus) -> None:
+    async with lease(bus, "pull.ws"):
+        with pytest.raises(Taken):
+            async with lease(bus, "pull.ws"):
+                pytest.fail("two holders")
+    async with lease(bus, "pull.ws"):
+        pass
+    with pytest.raises(ZeroDivisionError):
+        async with lease(bus, "pull.ws"):
+            _ = 1 / 0
+    async with lease(bus, "pull.ws"):
+        pass
+
+
+async def test_a_lost_lease_cancels_the_work(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.lease.TTL", 1.0)
+    bucket = Bucket(bus, "leases", str)
+    with pytest.raises(Taken):  # noqa: PT012 (the block is the work)
+        async with lease(bus, "pull.ws"):
+            await bucket.put("pull.ws", "somebody else")
+            with anyio.fail_after(5):
+                await anyio.sleep_forever()
+
+
+async def test_each_message_of_a_batch_has_its_own_fate(bus: Bus, settings: Settings) -> None:
+    service = Bus(settings, "scorer")
+    seen: list[tuple[str, int]] = []
+
+    async def handle(deliveries: Sequence[Delivery[Record]]) -> None:
+        for delivery in deliveries:
+            seen.append((delivery.message.id, delivery.attempt))
+            match delivery.message.id:
+                case "retry" if delivery.attempt < 3:
+                    await delivery.failed(RetryLater("not yet", delay=0.05))
+                case "park":
+                    await delivery.failed(Refused("never", field="total", fix="correct the total"))
+
+    batches(service, service.topology.scorer, Record, handle)
+    page = [(subject(bus, item), item) for item in map(record, ("good", "retry", "park"))]
+    await bus.publish_page(bus.topology.records, page)
+    await bus.publish(f"{bus.region}.record.{WS}.bill.9-bad", {"type": "record.1"}, stream=bus.topology.records)
+
+    async with anyio.create_task_group() as group:
+        await running(service, group)
+
+        async def settled() -> None:
+            while True:
+                info = await bus.js.consumer_info(bus.topology.records, "scorer")
+                if info.num_pending == 0 and info.num_ack_pending == 0:
+                    return
+                await anyio.sleep(0.05)
+
+        with anyio.fail_after(15):
+            await settled()
+        service._app.exit()
+
+    assert sorted(seen) == [("good", 1), ("park", 1), ("retry", 1), ("retry", 2), ("retry", 3)]
+    notices = await bus.js.stream_info(bus.topology.notices)
+    assert notices.state.messages == 2
+    newest = await bus.newest(bus.topology.notices, subjects.notice(bus.region, WS), Notice)
+    assert newest is not None
+    assert newest.message.kind == "failed"
+
+
+async def test_a_fatal_error_ends_the_process_and_keeps_the_message(bus: Bus, settings: Settings) -> None:
+    service = Bus(settings, "scorer")
+
+    async def handle(_deliveries: Sequence[Delivery[Record]]) -> None:
+        raise Fatal("cannot go on")
+
+    batches(service, service.topology.scorer, Record, handle)
+    await bus.publish(subject(bus, record("1")), record("1"), stream=bus.topology.records)
+    with anyio.fail_after(15), pytest.raises(Fatal):
+        await service.run()
+    info = await bus.js.consumer_info(bus.topology.records, "scorer")
+    assert info.num_pending + info.num_ack_pending == 1
+
+
+async def test_calls_are_answered_refused_or_reported_as_unanswered(bus: Bus, settings: Settings) -> None:
+    service = Bus(settings, "poster")
+    name = subjects.call(bus.region, "qonto", "disconnect")
+
+    async def answer(request: Disconnect) -> Answer:
+        if request.workspace == "unknown":
+            raise Refused("no such workspace", fix="connect it")
+        return Done()
+
+    service.answers(name, Disconnect, answer)
+    with pytest.raises(RetryLater):
+        await bus.call(name, Disconnect(workspace=WS))
+    async with anyio.create_task_group() as group:
+        await running(service, group)
+        assert await bus.call(name, Disconnect(workspace=WS)) == Done()
+        assert await bus.call(name, Disconnect(workspace="unknown")) == Refusal(
+            why="no such workspace", fix="connect it"
+        )
+        ready = await bus.client.request(subjects.ready(bus.region, "poster"), timeout=5)
+        assert msgspec.json.decode(ready.data)["ready"] is True
+        service._app.exit()
+
+
+async def test_ticks_of_a_workspace_collapse_into_the_newest(bus: Bus) -> None:
+    for reason in ("schedule", "asked", "connected"):
+        tick = Tick(workspace=WS, reason=reason, asked_at=now())  # type: ignore[arg-type]
+        await bus.publish(subjects.pull(bus.region, WS), tick, stream=bus.topology.pulls)
+    held = await bus.newest(bus.topology.pulls, subjects.pull(bus.region, WS), Tick)
+    assert held is not None
+    assert held.message.reason == "connected"
+    assert (await bus.js.stream_info(bus.topology.pulls)).state.messages == 1

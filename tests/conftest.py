@@ -1,0 +1,99 @@
+"""Real parts for tests: a NATS server for the session, a region of its own for each test."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common import embedded, topology
+from common.bus import Bus
+from common.settings import Settings, load
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class RunningBroker:
+    """A broker started for the session."""
+
+    url: str
+    token: str
+    pid: int
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("WEIR_")}
+    yield
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    """A nats-server with JetStream on a free loopback port."""
+    directory: Path = tmp_path_factory.mktemp("nats")
+    port, token = embedded.free_port(), secrets.token_hex(8)
+    config = directory / "nats.conf"
+    config.write_text(
+        f'listen: 127.0.0.1:{port}\nauthorization {{ token: "{token}" }}\nmax_payload: 8MB\n'
+        f'jetstream {{ store_dir: "{directory}/store" }}\n'
+    )
+    process = subprocess.Popen(
+        [str(embedded.binary()), "-c", str(config), "-l", str(directory / "nats.log")], stdin=subprocess.DEVNULL
+    )
+    ready = time.monotonic() + 15
+    while "Server is ready" not in _text(directory / "nats.log"):
+        assert process.poll() is None, _text(directory / "nats.log")
+        assert time.monotonic() < ready, "the broker did not start"
+        time.sleep(0.02)
+    yield RunningBroker(f"nats://127.0.0.1:{port}", token, process.pid)
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def region() -> str:
+    """A region nobody else uses."""
+    return "t" + secrets.choice("abcdefghijklmnopqrstuvwxyz") + secrets.token_hex(3)
+
+
+@pytest.fixture
+def settings(broker: RunningBroker, region: str, tmp_path: Path) -> Settings:
+    """Settings that point at the session's broker and the test's own region."""
+    return load(nats_url=broker.url, nats_token=broker.token, region=region, data_dir=tmp_path)
+
+
+@pytest.fixture
+async def bus(settings: Settings) -> AsyncIterator[Bus]:
+    """A connected bus on a fresh region."""
+    bus = Bus(settings, "test")
+    await bus.connect()
+    await topology.ensure(bus.js, bus.topology)
+    yield bus
+    await bus.close()
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment that gives a child process these settings."""
+    assert settings.nats_url
+    assert settings.nats_token
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("WEIR_")},
+        "WEIR_NATS_URL": settings.nats_url,
+        "WEIR_NATS_TOKEN": settings.nats_token.get_secret_value(),
+        "WEIR_REGION": settings.region,
+        "WEIR_DATA_DIR": str(settings.data_dir),
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **more,
+    }
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
