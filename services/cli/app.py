@@ -45,6 +45,7 @@ for _name, _what in (
 
 def main() -> None:
     """Entry point; bad input ends with one line and exit code 2."""
+    code: object = 0
     try:
         code = app()
     except ModuleNotFoundError as error:

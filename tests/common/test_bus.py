@@ -204,7 +204,7 @@ async def test_calls_are_answered_refused_or_reported_as_unanswered(bus: Bus, se
 
 async def test_ticks_of_a_workspace_collapse_into_the_newest(bus: Bus) -> None:
     for reason in ("schedule", "asked", "connected"):
-        tick = Tick(workspace=WS, reason=reason, asked_at=now())  # type: ignore[arg-type]
+        tick = Tick(workspace=WS, reason=reason, asked_at=now()) 
         await bus.publish(subjects.pull(bus.region, WS), tick, stream=bus.topology.pulls)
     held = await bus.newest(bus.topology.pulls, subjects.pull(bus.region, WS), Tick)
     assert held is not None
