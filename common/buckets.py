@@ -15,14 +15,10 @@ from nats.js.kv import KeyValue
 from nats.js.object_store import ObjectStore
 
 from common import codec
-from common.bus import Bus
-from common.errors import RetryLater, WeirError
+from common.bus import WRONG_LAST_SEQUENCE, Bus
+from common.errors import Conflict, RetryLater
 
 T = TypeVar("T")
-
-
-class Conflict(WeirError):  # noqa: N818
-    """Somebody else wrote the key first; read again and decide anew."""
 
 
 class Kept(msgspec.Struct, Generic[T], frozen=True):
@@ -73,7 +69,7 @@ class Bucket(Generic[T]):
                 f"$KV.{self.name}.{key}", codec.encode(value), stream=f"KV_{self.name}", headers=headers, msg_ttl=ttl
             )
         except nats.js.errors.BadRequestError as error:
-            if error.err_code == 10071:
+            if error.err_code == WRONG_LAST_SEQUENCE:
                 raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
             raise
         except nats.errors.TimeoutError as error:
@@ -98,7 +94,7 @@ class Bucket(Generic[T]):
         except nats.js.errors.KeyWrongLastSequenceError as error:
             raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
         except nats.js.errors.BadRequestError as error:
-            if error.err_code == 10071:
+            if error.err_code == WRONG_LAST_SEQUENCE:
                 raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
             raise
 

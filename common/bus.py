@@ -8,7 +8,7 @@ out all or nothing; the client reconnects for ever; a connection closed for good
 import os
 import signal
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -24,7 +24,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from common import codec, subjects, tether, topology
-from common.errors import Fatal, RetryLater, UserError, WeirError, verdict
+from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, UserError, WeirError, verdict
 from common.messages import Answer, Notice, Refusal
 from common.settings import Settings
 
@@ -35,6 +35,8 @@ PUBLISH_TIMEOUT = 5.0
 """Seconds to wait for a publish acknowledgement; a disk under load takes one."""
 PUBLISH_TRIES = 4
 CALL_WORKERS = 16
+WRONG_LAST_SEQUENCE = 10071
+"""The broker's code for a compare-and-set that came too late."""
 _FIRST_CONNECTION = 10.0
 
 
@@ -44,6 +46,15 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
     subject: str
     sequence: int
     message: T
+
+
+class _Subjects(msgspec.Struct):
+    subjects: dict[str, int] = {}
+
+
+class _StreamInfo(msgspec.Struct):
+    state: _Subjects | None = None
+    total: int = 0
 
 
 class Bus:
@@ -134,7 +145,10 @@ class Bus:
         return self.client.jetstream(timeout=PUBLISH_TIMEOUT)
 
     async def _on_started(self) -> None:
-        await self.client.flush()  # the broker knows our subscriptions before we say we are ready
+        # The broker must know our subscriptions before we say that we are ready. nats-py's PING overtakes
+        # what waits to be written, so the first answer proves nothing; by the second all was written.
+        await self.client.flush()
+        await self.client.flush()
         self.started.set()
         log.info("service.ready", instance=self.instance, region=self.region)
 
@@ -183,11 +197,14 @@ class Bus:
                 return int(ack.seq)
         raise RetryLater(f"the broker does not take messages for {stream}")
 
-    async def publish_page(self, stream: str, page: Sequence[tuple[str, Any]]) -> int:
+    async def publish_page(
+        self, stream: str, page: Sequence[tuple[str, Any]], *, expected: Mapping[str, int] | None = None
+    ) -> int:
         """Publish all of `page` (subject, message) or nothing; the sequence of the last one.
 
-        One fsync for the whole page. At most `topology.BATCH_LIMIT` messages. When the commit's answer is
-        lost the page may be stored twice; every reader is idempotent by content.
+        One fsync for the whole page. At most `topology.BATCH_LIMIT` messages. `expected` names, for some
+        subjects, the sequence of the message that is to be replaced (0: none); Conflict if one moved on. When
+        the commit's answer is lost the page may be stored twice; every reader is idempotent by content.
         """
         if not 0 < len(page) <= topology.BATCH_LIMIT:
             raise ValueError(f"a page holds 1 to {topology.BATCH_LIMIT} messages, not {len(page)}")
@@ -196,27 +213,20 @@ class Bus:
             try:
                 *head, (subject, last) = page
                 for number, (name, message) in enumerate(head, start=1):
-                    await self.client.publish(
-                        name,
-                        codec.encode(message),
-                        headers={
-                            "Nats-Expected-Stream": stream,
-                            "Nats-Batch-Id": batch,
-                            "Nats-Batch-Sequence": str(number),
-                        },
-                    )
+                    headers = {"Nats-Expected-Stream": stream, **_in_batch(batch, number, name, expected)}
+                    await self.client.publish(name, codec.encode(message), headers=headers)
                 ack = await self.js.publish(
                     subject,
                     codec.encode(last),
                     timeout=PUBLISH_TIMEOUT * 2,
                     stream=stream,
-                    headers={
-                        "Nats-Batch-Id": batch,
-                        "Nats-Batch-Sequence": str(len(page)),
-                        "Nats-Batch-Commit": "1",
-                    },
+                    headers={**_in_batch(batch, len(page), subject, expected), "Nats-Batch-Commit": "1"},
                 )
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except nats.js.errors.APIError as error:
+                if error.err_code != WRONG_LAST_SEQUENCE:
+                    raise
+                raise Conflict(f"{stream}: a message of the page was replaced meanwhile") from error
+            except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
                 log.warning("bus.page_retried", stream=stream, size=len(page), attempt=attempt, error=error)
                 await anyio.sleep(0.2 * attempt)
             else:
@@ -271,6 +281,19 @@ class Bus:
         except nats.js.errors.NotFoundError:
             return 0
 
+    async def subjects(self, stream: str, pattern: str) -> list[str]:
+        """Every subject of `stream` that matches `pattern` and has a message, in pages of the broker's size."""
+        found: list[str] = []
+        while True:
+            request = msgspec.json.encode({"subjects_filter": pattern, "offset": len(found)})
+            answer = await self.client.request(f"$JS.API.STREAM.INFO.{stream}", request, timeout=PUBLISH_TIMEOUT)
+            page = codec.decode(answer.data, _StreamInfo)
+            if page.state is None:
+                raise RetryLater(f"{stream} does not tell its subjects")
+            found += page.state.subjects
+            if not page.state.subjects or len(found) >= page.total:
+                return found
+
     # --- asking and answering -------------------------------------------------------------------------
 
     async def call(self, subject: str, message: Any, *, timeout: float = 30.0) -> Answer:  # noqa: ASYNC109
@@ -296,7 +319,14 @@ class Bus:
                 result = verdict(error, attempt=1)
                 level = log.info if isinstance(error, WeirError) else log.error
                 level("call.refused", subject=subject, error=error, exc_info=not isinstance(error, WeirError))
-                return codec.encode(Refusal(why=result.why, fix=result.fix, retry=result.fate.value == "retry"))
+                return codec.encode(
+                    Refusal(
+                        why=result.why,
+                        fix=result.fix,
+                        retry=result.fate is Fate.RETRY,
+                        reason="not-connected" if isinstance(error, NotConnected) else None,
+                    )
+                )
 
         self.broker.subscriber(subject, queue=self.service, max_workers=CALL_WORKERS, decoder=_raw)(handle)
 
@@ -337,6 +367,13 @@ async def check_reachable(settings: Settings) -> None:
         f"WEIR_NATS_URL: the broker at {settings.broker_url()} cannot be used ({why}); "
         "check the address and WEIR_NATS_TOKEN, or start all on one machine with `weir up`"
     )
+
+
+def _in_batch(batch: str, number: int, subject: str, expected: Mapping[str, int] | None) -> dict[str, str]:
+    headers = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+    if expected is not None and subject in expected:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected[subject])
+    return headers
 
 
 async def _raw(message: Any) -> bytes:

@@ -14,9 +14,9 @@ import msgspec
 import structlog
 
 from common import codec, subjects
-from common.buckets import Bucket, Conflict, Kept
+from common.buckets import Bucket, Kept
 from common.bus import Bus
-from common.errors import Refused, RetryLater, UserError
+from common.errors import Conflict, NotConnected, Refused, RetryLater, UserError
 from common.lease import lease
 from common.messages import (
     Authorize,
@@ -38,13 +38,6 @@ REFRESH_EARLY = timedelta(minutes=5)
 STATE_TTL = 600
 """Seconds a person has to approve: both providers let a code live for ten minutes at most."""
 _REFRESH_WAIT = 30.0
-
-
-class NotConnected(RetryLater):
-    """The workspace has no usable grant; what waits goes on by itself after a person reconnects."""
-
-    def __init__(self, provider: str, workspace: str, why: str) -> None:
-        super().__init__(f"{workspace} is not connected to {provider}: {why}", delay=60.0)
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

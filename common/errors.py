@@ -3,6 +3,8 @@
     WeirError
     ├── UserError      bad input or settings: one line for the person, exit code 2
     ├── RetryLater     the world is not ready: try the same thing again after `delay`
+    │   └── NotConnected   a person has to connect the workspace first; goes on by itself then
+    ├── Conflict       somebody else wrote first: read again and decide anew
     ├── AskPerson      only a person can decide: a review is raised
     ├── Refused        this message will never work: parked as a failure with field and fix
     └── Fatal          this process must not go on: it stops and its supervisor starts it anew
@@ -36,6 +38,17 @@ class RetryLater(WeirError):  # noqa: N818  (says what to do, like anyio's Would
     def __init__(self, why: str, delay: float | None = None) -> None:
         super().__init__(why)
         self.delay = delay
+
+
+class NotConnected(RetryLater):
+    """The workspace has no usable grant at `provider`; what waits goes on after a person connects it."""
+
+    def __init__(self, provider: str, workspace: str, why: str) -> None:
+        super().__init__(f"{workspace} is not connected to {provider}: {why}", delay=60.0)
+
+
+class Conflict(WeirError):  # noqa: N818
+    """Somebody else wrote first; read again and decide anew."""
 
 
 class AskPerson(WeirError):  # noqa: N818
@@ -80,6 +93,7 @@ class Verdict:
 
 
 _TRANSIENT: tuple[type[BaseException], ...] = (
+    Conflict,
     TimeoutError,
     ConnectionError,
     nats.errors.Error,

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 
-from common.buckets import Bucket, Conflict
+from common.buckets import Bucket
 from common.bus import Bus
-from common.errors import RetryLater
+from common.errors import Conflict, RetryLater
 
 log = structlog.get_logger()
 

@@ -601,6 +601,7 @@ class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
     why: str
     fix: str | None = None
     retry: bool = False
+    reason: Literal["not-connected"] | None = None
 
 
 Answer = Redirect | Connected | Mirrored | Done | Refusal

@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
-import anyio
-import anyio.abc
 from nats.aio.msg import Msg
 
 from common import codec, subjects
@@ -15,6 +13,8 @@ from common.messages import Decision, Notice, Posting, Record, ReviewRequested
 from common.topology import Consumer
 
 T = TypeVar("T")
+
+Fate = Literal["undecided", "unposted", "linked", "created", "review", "refused", "failed", "withdrawn"]
 
 _POSTED = frozenset({"created", "linked", "paid", "unpaid", "superseded", "withdrawn", "unchanged"})
 _UPDATES = frozenset({"paid", "unpaid", "superseded", "withdrawn"})
@@ -30,22 +30,17 @@ class Tally:
     decisions: dict[str, Decision] = field(default_factory=dict)
     postings: dict[str, list[Posting]] = field(default_factory=dict)
     asked: dict[str, ReviewRequested] = field(default_factory=dict)
-    pulls: int = 0
+    parked: set[str] = field(default_factory=set)
     trouble: list[Notice] = field(default_factory=list)
 
-    async def follow(self, group: anyio.abc.TaskGroup) -> None:
-        """Keep up with the streams until the group ends."""
+    async def follow(self) -> None:
+        """Begin to keep up with the streams; ends with the bus."""
         region, workspace = self.bus.region, self.workspace
-        plan: list[tuple[str, type[Any], Callable[[str, Any], None]]] = [
-            (f"{region}.record.{workspace}.bill.*", Record, self._bill),
-            (f"{region}.decision.{workspace}.*", Decision, self._decision),
-            (f"{region}.posting.{workspace}.*", Posting, self._posting),
-            (f"{region}.review.requested.{workspace}.*", ReviewRequested, self._review),
-            (subjects.notice(region, workspace), Notice, self._notice),
-        ]
-        for subject, type_, take in plan:
-            await self._subscribe(subject, type_, take)
-        group.start_soon(anyio.sleep_forever)
+        await self._subscribe(f"{region}.record.{workspace}.bill.*", Record, self._bill)
+        await self._subscribe(f"{region}.decision.{workspace}.*", Decision, self._decision)
+        await self._subscribe(f"{region}.posting.{workspace}.*", Posting, self._posting)
+        await self._subscribe(f"{region}.review.requested.{workspace}.*", ReviewRequested, self._review)
+        await self._subscribe(subjects.notice(region, workspace), Notice, self._notice)
 
     async def _subscribe(self, subject: str, type_: type[T], take: Callable[[str, T], None]) -> None:
         async def receive(message: Msg) -> None:
@@ -66,41 +61,52 @@ class Tally:
         self.asked[key] = review
 
     def _notice(self, _key: str, notice: Notice) -> None:
-        if notice.kind == "pulled":
-            self.pulls += 1
-        elif notice.kind in {"failed", "pull-failed", "needs-reconnect"}:
+        if notice.kind in {"failed", "pull-failed", "needs-reconnect"}:
             self.trouble.append(notice)
+        if notice.kind == "failed" and notice.subject:
+            self.parked.add(notice.subject.rpartition(".")[2])
 
     # --- what it adds up to -------------------------------------------------------------------------
 
-    def fate(self, key: str) -> str:
-        """The present state of one bill: a posting outcome's class, review, refused, or what it waits for."""
+    def fate(self, key: str) -> Fate:
+        """The present state of one bill, or what it still waits for (undecided, unposted)."""
         decision = self.decisions.get(key)
-        if decision is None:
+        if key in self.parked:
+            return "failed"
+        if decision is None or decision.record_hash != self.bills[key].content_hash:
             return "undecided"
         match decision.action:
             case "review":
                 return "review"
             case "refuse":
                 return "refused"
-        answered = [posting for posting in self.postings.get(key, ()) if posting.decision == decision.id]
-        if not answered:
+        posting = next((p for p in reversed(self.postings.get(key, ())) if p.decision == decision.id), None)
+        asked = self.asked.get(key)
+        if asked is not None and asked.requested_at > decision.decided_at:
+            return "review"  # the poster found something only a person can decide
+        if posting is None:
             return "unposted"
-        last = answered[-1]
-        if last.outcome in {"failed", "uncertain", "stale"}:
-            return "failed" if last.outcome == "failed" else "review"
-        if key in self.asked and self.asked[key].review not in {decision.id} and not last.verified_at:
-            return "review"
-        return "withdrawn" if last.outcome == "withdrawn" else self.kind(key)
+        match posting.outcome:
+            case "failed":
+                return "failed"
+            case "uncertain" | "stale":
+                return "review"
+            case "withdrawn":
+                return "withdrawn"
+            case _:
+                return self.kind(key)
 
-    def kind(self, key: str) -> str:
-        """Whether the bill's entry was made by Weir (created) or was there before (linked)."""
-        for posting in self.postings.get(key, ()):
-            if posting.outcome in {"created", "linked"}:
-                return posting.outcome
-        return "linked" if self.decisions[key].action == "link" else "created"
+    def kind(self, key: str) -> Literal["created", "linked"]:
+        """Whether the bill's entry was made by Weir or was there before."""
+        first = next((p for p in self.postings.get(key, ()) if p.outcome in {"linked", "created"}), None)
+        linked = first.outcome == "linked" if first else self.decisions[key].action == "link"
+        return "linked" if linked else "created"
 
-    def fates(self) -> Counter[str]:
+    def entry(self, key: str) -> str | None:
+        """The Qonto entry that serves a bill."""
+        return next((p.entry for p in reversed(self.postings.get(key, ())) if p.entry), None)
+
+    def fates(self) -> Counter[Fate]:
         """How many bills are in which state."""
         return Counter(self.fate(key) for key in self.bills)
 
@@ -117,7 +123,9 @@ class Tally:
     @property
     def unverified(self) -> list[Posting]:
         """Postings that claim an effect without a read-back: a broken law."""
-        return [p for postings in self.postings.values() for p in postings if p.outcome in _POSTED and not p.verified_at]
+        return [
+            p for postings in self.postings.values() for p in postings if p.outcome in _POSTED and not p.verified_at
+        ]
 
     async def settled(self) -> bool:
         """Whether nothing is under way: queues empty and every bill has its answer."""

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from common import subjects, topology
-from common.buckets import Bucket, Conflict, Documents
+from common.buckets import Bucket, Documents
 from common.bus import Bus
 from common.consume import Delivery, batches
-from common.errors import Fatal, Refused, RetryLater
+from common.errors import Conflict, Fatal, Refused, RetryLater
 from common.lease import Taken, lease
 from common.messages import Answer, Claim, Disconnect, Done, Notice, Record, Refusal, Tick, now
 from common.settings import Settings
@@ -62,6 +62,26 @@ async def test_a_page_is_stored_whole_and_read_back_by_subject(bus: Bus) -> None
     assert {name: stored.message for name, stored in found.items()} == dict(page)
     assert await bus.newest_sequence(bus.topology.records, f"{bus.region}.record.{WS}.>") == 1000
     assert await bus.newest_sequence(bus.topology.records, f"{bus.region}.record.other.>") == 0
+
+
+async def test_a_page_never_covers_a_newer_version(bus: Bus) -> None:
+    old, new = record("1", content="old"), record("1", content="new")
+    name = subject(bus, new)
+    seen = await bus.publish_page(bus.topology.records, [(name, old)], expected={name: 0})
+    await bus.publish_page(bus.topology.records, [(name, new)], expected={name: seen})
+    other = record("2")
+    with pytest.raises(Conflict):
+        await bus.publish_page(bus.topology.records, [(subject(bus, other), other), (name, old)], expected={name: seen})
+    found = await bus.latest(bus.topology.records, [name, subject(bus, other)], Record)
+    assert {stored.message.content_hash for stored in found.values()} == {"new"}
+
+
+async def test_subjects_are_listed(bus: Bus) -> None:
+    page = [(subject(bus, item), item) for item in map(record, ("1", "2", "3"))]
+    await bus.publish_page(bus.topology.records, page)
+    names = await bus.subjects(bus.topology.records, f"{bus.region}.record.{WS}.bill.*")
+    assert sorted(names) == sorted(name for name, _ in page)
+    assert await bus.subjects(bus.topology.records, f"{bus.region}.record.other.>") == []
 
 
 async def test_an_uncommitted_page_leaves_nothing(bus: Bus) -> None:
@@ -204,7 +224,7 @@ async def test_calls_are_answered_refused_or_reported_as_unanswered(bus: Bus, se
 
 async def test_ticks_of_a_workspace_collapse_into_the_newest(bus: Bus) -> None:
     for reason in ("schedule", "asked", "connected"):
-        tick = Tick(workspace=WS, reason=reason, asked_at=now()) 
+        tick = Tick(workspace=WS, reason=reason, asked_at=now())
         await bus.publish(subjects.pull(bus.region, WS), tick, stream=bus.topology.pulls)
     held = await bus.newest(bus.topology.pulls, subjects.pull(bus.region, WS), Tick)
     assert held is not None

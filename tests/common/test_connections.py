@@ -15,8 +15,8 @@ from starlette.routing import Route
 from common import http, subjects
 from common.buckets import Bucket
 from common.bus import Bus
-from common.connections import Connection, Connections, NotConnected
-from common.errors import Refused, RetryLater
+from common.connections import Connection, Connections
+from common.errors import NotConnected, Refused, RetryLater
 from common.messages import Authorize, Disconnect, Exchange, Notice, Tick, now
 from common.oauth import OAuthApp, Tokens
 from common.settings import Settings
