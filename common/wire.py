@@ -26,9 +26,10 @@ def read(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
 
 
 def money(value: Decimal) -> Decimal:
-    """The same amount with at least two decimals, so that equal amounts look equal however they came."""
-    exponent = value.as_tuple().exponent
-    return value.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else value
+    """The same amount with two decimals (more only if it has them), so that equal amounts look equal."""
+    stripped = value.normalize()
+    exponent = stripped.as_tuple().exponent
+    return stripped.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else stripped
 
 
 def maybe_money(value: Decimal | None) -> Decimal | None:
