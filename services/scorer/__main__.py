@@ -1,0 +1,5 @@
+"""`python -m services.scorer`"""
+
+from services.scorer.app import run
+
+run()

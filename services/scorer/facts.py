@@ -1,0 +1,116 @@
+"""What can be compared of a bill and of an entry, side by side in one shape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+from schwifty import IBAN
+from stdnum.eu import vat as eu_vat
+
+from common.messages import Bill, Entry, Vendor
+from common.quickbooks import NO_CURRENCY
+from services.scorer.names import Name, name
+from services.scorer.references import Reference, reference
+
+Money = tuple[str, Decimal]
+"""A currency and an amount in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One document or payment. `exact` amounts must fit to the cent, `about` only roughly (exchange rates).
+
+    `since` and `until` bound the days on which the counterpart is expected; for a document both are its date.
+    """
+
+    key: str
+    names: tuple[Name, ...]
+    exact: tuple[Money, ...]
+    net: tuple[Money, ...]
+    about: tuple[Money, ...]
+    currencies: frozenset[str]
+    since: date | None
+    until: date | None
+    number: Reference | None
+    text: str
+    vat: str | None = None
+    iban: str | None = None
+    payment: bool = False
+
+
+def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None) -> Facts:
+    """The facts of a bill; the vendor record adds the supplier's other names, `home` the home currency."""
+    known = [bill.vendor.name] + ([vendor.name, vendor.company_name, vendor.print_name] if vendor else [])
+    currency = bill.currency
+    about: tuple[Money, ...] = ()
+    if home and bill.exchange_rate and home != currency:
+        about = ((home, (bill.total * bill.exchange_rate).quantize(Decimal("0.01"))),)
+    return Facts(
+        key=key,
+        names=_names(known),
+        exact=((currency, bill.total),) if bill.total else (),
+        net=((currency, bill.net),) if bill.tax and bill.net else (),
+        about=about,
+        currencies=frozenset() if currency == NO_CURRENCY else frozenset({currency}),
+        since=bill.issued_on or bill.due_on,
+        until=bill.due_on or bill.issued_on,
+        number=reference(bill.number),
+        text=bill.number or "",
+        vat=_vat(vendor.tax_identifier if vendor else None),
+    )
+
+
+def of_entry(entry: Entry) -> Facts:
+    """The facts of a Qonto entry."""
+    payment = entry.kind == "transaction"
+    exact: list[Money] = []
+    if entry.amount and entry.currency:
+        exact.append((entry.currency, entry.amount))
+    if entry.local_amount and entry.local_currency:
+        exact.append((entry.local_currency, entry.local_amount))
+    net = ((entry.currency, entry.net_amount),) if entry.net_amount and entry.currency else ()
+    when = entry.paid_on or entry.issued_on if payment else entry.issued_on
+    return Facts(
+        key=f"{entry.kind}-{entry.id}",
+        names=_names([entry.counterparty, entry.label if payment else None], label=payment),
+        exact=tuple(exact),
+        net=net,
+        about=(),
+        currencies=frozenset(currency for currency, _ in exact) or _only(entry.currency),
+        since=when,
+        until=when if payment else entry.due_on,
+        number=None if payment else reference(entry.number),
+        text=" ".join(filter(None, (entry.number, entry.label))) if payment else entry.number or "",
+        vat=_vat(entry.vat_number),
+        iban=_iban(entry.iban),
+        payment=payment,
+    )
+
+
+def window(bill: Facts) -> tuple[date, date] | None:
+    """The days on which a payment of the bill is nothing unusual."""
+    if bill.since is None:
+        return None
+    return bill.since - timedelta(days=1), max(bill.since, bill.until or bill.since) + timedelta(days=10)
+
+
+def _names(raw: Sequence[str | None], *, label: bool = False) -> tuple[Name, ...]:
+    found = (name(text, label=label) for text in raw if text and text.strip())
+    return tuple(dict.fromkeys(one for one in found if one.tokens))
+
+
+def _only(value: str | None) -> frozenset[str]:
+    return frozenset({value}) if value else frozenset()
+
+
+def _vat(raw: str | None) -> str | None:
+    """A VAT number in its one form, None if it is none (QuickBooks masks it)."""
+    if not raw or not eu_vat.is_valid(raw):
+        return None
+    return str(eu_vat.compact(raw))
+
+
+def _iban(raw: str | None) -> str | None:
+    found = IBAN(raw, allow_invalid=True) if raw else None
+    return str(found) if found is not None and found.is_valid else None

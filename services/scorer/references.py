@@ -1,0 +1,70 @@
+"""Invoice numbers: how they are written differently by people, banks and OCR, and when two contradict."""
+
+import re
+from dataclasses import dataclass
+
+SHORTEST = 4
+"""Digits or characters below which a number says too little to be found in free text."""
+
+_WORDS = re.compile(
+    r"^(?:FACTURE|FACT|FAC|FA|INVOICE|INV|RECHNUNGSNR|RECHNUNG|RECHN|RE|RG|FACTUUR|FACTURA|FATTURA|NUMERO|NUM|NR|NO|N)(?=\d)"
+)
+
+
+_MISREAD = str.maketrans("OQDILZSB", "00011258")
+"""Letters that OCR takes for digits, and the other way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One number in the forms it is compared in.
+
+    `squeezed` is without blanks and signs, `plain` also without leading zeros of its groups, `core` also
+    without its word in front, `seen` with letters and digits that look alike made equal.
+    """
+
+    squeezed: str
+    plain: str
+    core: str
+    digits: str
+    seen: str
+
+
+def reference(raw: str | None) -> Reference | None:
+    """The comparable form of an invoice number; None if it holds no digit."""
+    text = re.sub(r"[^0-9A-Z]", " ", (raw or "").upper())
+    squeezed = text.replace(" ", "")
+    if not any(char.isdigit() for char in squeezed):
+        return None
+    plain = "".join(re.sub(r"(?<![0-9])0+(?=[0-9])", "", group) for group in text.split())
+    core = _WORDS.sub("", plain)
+    core = core.lstrip("0") or core
+    return Reference(squeezed, plain, core, re.sub(r"\D", "", core), squeezed.translate(_MISREAD))
+
+
+def agreement(a: Reference, b: Reference) -> float:
+    """1 for the same number, a little less for the same number written otherwise, 0 for another number."""
+    if a.squeezed == b.squeezed or a.plain == b.plain:
+        return 1.0
+    if a.core == b.core:
+        return 0.97
+    if len(a.digits) >= SHORTEST and a.digits == b.digits:
+        return 0.92
+    if a.seen == b.seen and len(a.seen) > SHORTEST:
+        return 0.88
+    short, long = sorted((a.core, b.core), key=len)
+    if len(short) > SHORTEST and long.endswith(short):
+        return 0.85
+    return 0.0
+
+
+def mentioned(number: Reference, text: str) -> bool:
+    """Whether free text (a bank label, a transfer's reference) holds the number."""
+    squeezed = re.sub(r"[^0-9A-Z]", "", text.upper())
+    bare = re.sub(r"(?<![0-9])0+(?=[0-9])", "", squeezed)
+    if len(number.plain) >= SHORTEST and (number.plain in squeezed or number.plain in bare):
+        return True
+    if len(number.core) > SHORTEST and number.core in bare:
+        return True
+    words = re.findall(r"[0-9]+", text)
+    return len(number.digits) > SHORTEST and number.digits in (word.lstrip("0") for word in words)
