@@ -23,7 +23,8 @@ def on_parent_gone(stop: Callable[[], None]) -> None:
         return
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # The descriptor itself: a thread inside a buffered read would hold its lock while Python shuts down.
+        while os.read(0, 4096):
             pass
         stop()
 

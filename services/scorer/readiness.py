@@ -26,7 +26,7 @@ def assess(bill: Bill, vendor: Vendor | None, policy: Policy) -> Assessment:
     lacks: list[str] = []
     completeness = 1.0
     for cost, missing, what in (
-        (0.6, bill.total <= 0, "a total above zero"),
+        (0.9, bill.total <= 0, "a total above zero"),
         (0.35, not bill.number, "a supplier invoice number"),
         (0.3, bill.issued_on is None, "a date"),
         (0.3, bill.currency == NO_CURRENCY, "a currency"),

@@ -1,0 +1,1 @@
+"""Qonto: its OAuth host and the Business API v2."""

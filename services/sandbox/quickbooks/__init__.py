@@ -1,0 +1,1 @@
+"""QuickBooks Online: Intuit's OAuth hosts and the accounting API v3, minor version 75."""

@@ -1,0 +1,51 @@
+"""What the two providers leave open, or what only happens on a bad day, as settings a test can turn."""
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One value per open question of the two APIs; the defaults are the likeliest real behaviour.
+
+    Durations are seconds. `clock_offset` is added to the clock of both providers, so that a day
+    or a hundred days can pass at once.
+    """
+
+    clock_offset: float = 0.0
+    approval: Literal["auto", "manual", "deny"] = "auto"
+    approve_company: str = ""
+    limits: bool = True
+    retry_after: bool = False
+
+    throttle_shape: Literal["xml", "Fault", "fault"] = "Fault"
+    rotate_after: float = 86_400.0
+    old_token: Literal["grace_24h", "dead_at_once", "reuse_revokes_family"] = "grace_24h"  # noqa: S105
+    query_lag: float = 0.0
+    hard_expiry: float = 157_680_000.0
+    access_lifetime: float = 3600.0
+    refuse_duplicate_docnumber: bool = False
+
+    replay: Literal["a", "b", "c", "d"] = "a"
+    pointer: Literal["key", "key_file"] = "key"
+    indexed_names: Literal["reject", "accept"] = "reject"
+    over_twenty: Literal["200", "400"] = "200"
+    time_filters: Literal["inclusive", "exclusive"] = "inclusive"
+    ocr_delay: float = 1.0
+    ocr: Literal["reads", "fails", "misreads"] = "reads"
+    auto_match: bool = False
+    transaction_attachment_delay: float = 0.5
+
+    @property
+    def grace(self) -> bool:
+        """Whether a superseded QuickBooks refresh token lives on for a day."""
+        return self.old_token.startswith("grace")
+
+    @property
+    def reuse_revokes(self) -> bool:
+        """Whether using a superseded QuickBooks token or a spent code kills the whole grant."""
+        return self.old_token.startswith("reuse")
+
+    def changed(self, values: dict[str, Any]) -> "Switches":
+        """The same switches with `values` put over them; `msgspec.ValidationError` on a bad one."""
+        return msgspec.convert({**msgspec.to_builtins(self), **values}, Switches, strict=False)
