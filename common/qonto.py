@@ -7,7 +7,7 @@ missing; new fields and enum values may appear at any time and must not break a 
 
 import re
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
@@ -33,9 +33,9 @@ class _Matched(msgspec.Struct):
 
 class _Invoice(msgspec.Struct, kw_only=True):
     id: str
-    organization_id: str
-    status: str
-    updated_at: datetime
+    organization_id: str = ""
+    status: str = "to_review"
+    updated_at: datetime | None = None
     created_at: datetime | None = None
     analyzed_at: datetime | None = None
     file_name: str | None = None
@@ -69,8 +69,8 @@ class _Transaction(msgspec.Struct, kw_only=True):
     id: str
     amount: Decimal
     currency: str
-    updated_at: datetime
-    status: str
+    updated_at: datetime | None = None
+    status: str = "completed"
     side: str | None = None
     local_amount: Decimal | None = None
     local_currency: str | None = None
@@ -104,6 +104,9 @@ class _Account(msgspec.Struct, kw_only=True):
     iban: str | None = None
     status: str | None = None
 
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for an instant that Qonto left out: older than any marker."""
 
 # --- what callers get ----------------------------------------------------------------------------------
 
@@ -267,7 +270,7 @@ def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:
         id=shape.id,
         kind="invoice",
         status=shape.status,
-        updated_at=utc(shape.updated_at),
+        updated_at=utc(shape.updated_at or shape.created_at or _LONG_AGO),
         created_at=maybe_utc(shape.created_at),
         analyzed_at=maybe_utc(shape.analyzed_at),
         counterparty=shape.supplier_name or shape.issuer_name or None,
@@ -310,7 +313,7 @@ def transaction(raw: msgspec.Raw | bytes, workspace: str, organization: str) -> 
         id=shape.id,
         kind="transaction",
         status=shape.status,
-        updated_at=utc(shape.updated_at),
+        updated_at=utc(shape.updated_at or shape.created_at or _LONG_AGO),
         created_at=maybe_utc(shape.created_at),
         counterparty=shape.clean_counterparty_name or shape.label or None,
         amount=money(abs(shape.amount)),

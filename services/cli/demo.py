@@ -3,7 +3,6 @@
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -65,21 +64,9 @@ async def _demo(
         tally = Tally(weir.bus, WORKSPACE)
         await tally.follow()
         for provider in ("quickbooks", "qonto"):
-            await _connect(weir, provider)
+            await connect(weir, provider)
             screen.print(f"Connected [bold]{provider}[/bold] through its OAuth pages.")
-
-        async def settle(title: str, do: Callable[[], Awaitable[None]] | None = None) -> None:
-            if do is not None:
-                await do()
-            await _settle(tally, screen, title)
-
-        await settle("First sync")
-        changes = await _change(bookkeeper, tally)
-        await settle("After changes in the books", lambda: _tick(weir.bus))
-        beginning = datetime(2000, 1, 1, tzinfo=UTC)
-        await settle("After importing everything again", lambda: _rewind(weir.bus, beginning))
-        await settle("After setting the markers back", lambda: _rewind(weir.bus, now() - timedelta(days=30)))
-
+        changes = await rounds(weir.bus, bookkeeper, tally, screen)
         figures = report.figures(tally, await bookkeeper.truth(), await bookkeeper.duplicates(), changes)
         figures.seconds = round(time.monotonic() - began, 1)
         figures.calls = await bookkeeper.calls()
@@ -91,6 +78,19 @@ async def _demo(
             screen.print(f"Everything still runs: open {weir.console_url} or press Ctrl-C to stop.")
             await anyio.sleep_forever()
     return 1 if figures.broken else 0
+
+
+async def rounds(bus: Bus, bookkeeper: Bookkeeper, tally: Tally, screen: Console) -> report.Changes:
+    """A first sync, one after changes in the books, one of everything again, one with the markers set back."""
+    await _settle(tally, screen, "First sync")
+    changes = await _change(bookkeeper, tally)
+    await _tick(bus)
+    await _settle(tally, screen, "After changes in the books")
+    await _rewind(bus, datetime(2000, 1, 1, tzinfo=UTC))
+    await _settle(tally, screen, "After importing everything again")
+    await _rewind(bus, now() - timedelta(days=30))
+    await _settle(tally, screen, "After setting the markers back")
+    return changes
 
 
 async def _change(bookkeeper: Bookkeeper, tally: Tally) -> report.Changes:
@@ -115,7 +115,7 @@ def _paid(tally: Tally, key: str) -> bool:
     return bool(getattr(body, "paid", True))
 
 
-async def _connect(weir: Installation, provider: str) -> None:
+async def connect(weir: Installation, provider: str) -> None:
     """Follow the redirects a browser follows; the sandbox's consent page approves at once."""
     async with httpx.AsyncClient(timeout=30.0, follow_redirects=True, trust_env=False) as browser:
         page = await browser.get(f"{weir.console_url}/connect/{WORKSPACE}/{provider}")

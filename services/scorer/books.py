@@ -18,20 +18,21 @@ _SAME_NUMBER = 0.9
 class Books:
     """Pure state, fed by streams in any order; the newest version of each thing wins.
 
-    `entries` are keyed `{kind}-{id}`. Entries that Weir made are kept apart in `made`: they are never
-    candidates, because a bill's duplicates are found from the bills themselves.
+    `entries` are keyed `{kind}-{id}`. Entries that Weir made are kept apart in `made`, by bill and id: they are
+    never candidates, because a bill's duplicates are found from the bills themselves.
     """
 
     policy: Policy = field(default_factory=Policy)
     bills: dict[str, Record] = field(default_factory=dict)
     vendors: dict[str, Vendor] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
-    made: dict[str, Entry] = field(default_factory=dict)
+    made: dict[str, dict[str, Entry]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     home_currency: str | None = None
     index: Index = field(default_factory=Index)
     bill_index: Index = field(default_factory=Index)
-    _served: dict[str, str] = field(default_factory=dict)
+    _served: dict[str, set[str]] = field(default_factory=dict)
+    _settles: dict[str, Entry] = field(default_factory=dict)
 
     # --- feeding ------------------------------------------------------------------------------------
 
@@ -52,15 +53,13 @@ class Books:
     def take_entry(self, entry: Entry) -> None:
         """An entry as Qonto has it now."""
         key = f"{entry.kind}-{entry.id}"
+        for transaction in entry.matched:
+            self._settles[f"transaction-{transaction}"] = entry
         if entry.origin is not None:
-            present = self.made.get(entry.origin)
-            if entry.live and (present is None or (entry.revision or 0) >= (present.revision or 0)):
-                self.made[entry.origin] = entry
-            elif present is not None and present.id == entry.id:
-                del self.made[entry.origin]
+            self.made.setdefault(entry.origin, {})[entry.id] = entry
             return
         self.entries[key] = entry
-        if _can_match(entry):
+        if entry.live and not entry.credit_note and entry.side != "credit":
             self.index.add(facts.of_entry(entry))
         else:
             self.index.remove(key)
@@ -68,11 +67,11 @@ class Books:
     def take_claim(self, entry: str, bill: str | None) -> None:
         """Which bill an entry serves now, None if none."""
         before = self.claims.pop(entry, None)
-        if before is not None and self._served.get(before) == entry:
-            del self._served[before]
+        if before is not None:
+            self._served[before].discard(entry)
         if bill is not None:
             self.claims[entry] = bill
-            self._served[bill] = entry
+            self._served.setdefault(bill, set()).add(entry)
 
     def _index_bill(self, key: str) -> None:
         record = self.bills[key]
@@ -105,13 +104,26 @@ class Books:
         return self.bill_index.facts(key)
 
     def serves(self, key: str) -> str | None:
-        """The entry linked to this bill, as `{kind}-{id}`."""
-        return self._served.get(key)
+        """The entry linked to this bill, as `{kind}-{id}`; the invoice where its payment is linked as well."""
+        return min(self._served.get(key, ()), default=None)
+
+    def has_own_entry(self, key: str) -> bool:
+        """Whether an entry that Weir made for this bill stands in Qonto."""
+        return any(entry.live for entry in self.made.get(key, {}).values())
+
+    def invoice_of(self, transaction: str) -> Entry | None:
+        """The live invoice a transaction settles; such a payment never stands for a document by itself."""
+        invoice = self._settles.get(transaction)
+        if invoice is None:
+            return None
+        present = self.made.get(invoice.origin or "", {}).get(invoice.id) or self.entries.get(f"invoice-{invoice.id}")
+        settled = present is not None and present.live and transaction.partition("-")[2] in present.matched
+        return present if settled else None
 
     def rivals(self, key: str, entry: Facts) -> Iterable[str]:
         """Other live bills that `entry` could belong to and that no entry serves yet."""
         for other in self.bill_index.candidates(entry):
-            if other != key and self.serves(other) is None and other not in self.made:
+            if other != key and self.serves(other) is None and not self.has_own_entry(other):
                 yield other
 
     def is_copy(self, one: str, other: str) -> bool:
@@ -136,7 +148,3 @@ class Books:
         """When a bill was entered, for telling the first of two."""
         record = self.bills[key]
         return record.created_at or _OLDEST, int(record.id) if record.id.isdigit() else 0, record.id
-
-
-def _can_match(entry: Entry) -> bool:
-    return entry.live and not entry.credit_note and entry.side != "credit"

@@ -15,18 +15,51 @@ _CONVERTED = 0.86
 _SLIP, _RATE_SLIP = 0.004, 0.03
 """The share by which amounts differ when they are half as close as equal ones, also after conversion."""
 _CENT_SLIP = Decimal("0.02")
+_CENT_SHARE = Decimal("0.001")
+"""Rounding: amounts this near, absolutely and in proportion, count as equal but for a cent."""
 _CONFLICT = 0.849
 """Ceiling of the probability of a document with another invoice number: a person may still see it."""
+_OTHER_COMPANY = 0.5
+"""Ceiling where the numbers in the two names contradict (Depot 12, Depot 14), whatever else agrees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How one entry compares with one bill; `score` is the probability that they are the same document."""
 
-    score: float
     fields: dict[Field, FieldScore]
-    agreeing: tuple[Field, ...]
-    conflict: bool
+    same_identity: bool = False
+
+    @property
+    def score(self) -> float:
+        """The probability, held down by what contradicts."""
+        scores = {field: compared.score for field, compared in self.fields.items()}
+        probability = model.probability(scores, same_identity=self.same_identity)
+        if scores["name"] == 0.0:
+            return min(probability, _OTHER_COMPANY)
+        return min(probability, _CONFLICT) if self.conflict else probability
+
+    @property
+    def conflict(self) -> bool:
+        """Whether the two have different invoice numbers."""
+        return self.fields["reference"].score == 0.0
+
+    @property
+    def agreeing(self) -> tuple[Field, ...]:
+        """The fields besides currency that speak for it."""
+        return tuple(
+            field
+            for field, compared in self.fields.items()
+            if field != "currency" and compared.score is not None and compared.score >= model.AGREES
+        )
+
+    def completed_by(self, payment: "Comparison") -> "Comparison":
+        """With what only the invoice's matched payment says; the invoice's own word counts first."""
+        fields = {
+            field: compared if compared.score is not None else payment.fields[field]
+            for field, compared in self.fields.items()
+        }
+        return Comparison(fields, self.same_identity or payment.same_identity)
 
 
 def compare(bill: Facts, entry: Facts, name_score: float | None) -> Comparison:
@@ -38,14 +71,8 @@ def compare(bill: Facts, entry: Facts, name_score: float | None) -> Comparison:
         "currency": _currency(bill, entry),
         "reference": _reference(bill, entry),
     }
-    scores = {field: compared.score for field, compared in fields.items()}
     same = bool((bill.vat and bill.vat == entry.vat) or (bill.iban and bill.iban == entry.iban))
-    conflict = fields["reference"].score == 0.0
-    probability = model.probability(scores, same_identity=same)
-    agreeing = tuple(
-        field for field, score in scores.items() if field != "currency" and score is not None and score >= model.AGREES
-    )
-    return Comparison(min(probability, _CONFLICT) if conflict else probability, fields, agreeing, conflict)
+    return Comparison(fields, same)
 
 
 def _name(bill: Facts, entry: Facts, score: float | None) -> FieldScore:
@@ -81,7 +108,7 @@ def _closeness(a: Decimal, b: Decimal, scale: float) -> float:
     difference = abs(a - b)
     if not difference:
         return 1.0
-    if difference <= _CENT_SLIP:
+    if difference <= min(_CENT_SLIP, _CENT_SHARE * max(abs(a), abs(b))):
         return 0.98
     relative = float(difference / max(abs(a), abs(b)))
     return min(0.97, 1 / (1 + (relative / scale) ** 2))
@@ -104,11 +131,7 @@ def _days_apart(bill: Facts, entry: Facts) -> int | None:
         return None if expected is None or entry.since is None else _outside(entry.since, *expected)
     if bill.since is None or entry.since is None:
         return None
-    apart = abs((bill.since - entry.since).days)
-    # OCR takes the due date for the date now and then.
-    if bill.until is not None and bill.until != bill.since and entry.since == bill.until:
-        apart = min(apart, 5)
-    return apart
+    return abs((bill.since - entry.since).days)
 
 
 def _outside(day: date, first: date, last: date) -> int:

@@ -5,7 +5,7 @@ an entry is free is computed from all bills the workspace has, not from the ones
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from common.messages import Action, Candidate, Entry, Field, Readiness
@@ -19,6 +19,8 @@ from services.scorer.readiness import Assessment, assess
 KEPT = 5
 """Candidates shown to a person."""
 WORTH_SHOWING = 0.01
+_EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
+"""Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
 EVIDENCE = 2
 """Independent fields besides currency that must agree before anything is linked without a person."""
 
@@ -32,6 +34,7 @@ class Scored:
     comparison: Comparison
     also: tuple[str, ...] = ()
     taken_by: str | None = None
+    claimed: bool = False
 
     @property
     def score(self) -> float:
@@ -60,12 +63,11 @@ class Judge:
         self._books = books
         self._names: dict[tuple[Name, Name], float] = {}
         self._ranked: dict[str, list[Scored]] = {}
-        self._best: dict[str, Scored | None] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Compare the names of all these bills with all their candidates' in one batch."""
         books = self._books
-        live = [key for key in keys if key in books.bills and not books.bills[key].deleted]
+        live = [key for key in keys if key in books.bill_index]
         pairs = {
             pair
             for bill in (books.facts_of(key) for key in live)
@@ -80,7 +82,7 @@ class Judge:
         if books.bills[key].deleted:
             return Verdict("withdraw", 0.0, "the bill was deleted in QuickBooks")
         assessment = assess(books.bill(key), books.vendor_of(key), books.policy)
-        if key in books.made:
+        if books.has_own_entry(key):
             return self._by_readiness(assessment, [], "Weir already made an entry for this bill")
         served = books.serves(key)
         if served is not None:
@@ -91,14 +93,33 @@ class Judge:
     # --- candidates ---------------------------------------------------------------------------------
 
     def _rank(self, key: str) -> list[Scored]:
-        """Candidates of a bill, best first; an invoice and its matched transaction count once."""
+        """Candidates of a bill, best first; an invoice and the payments Qonto matched it with count once."""
         if key not in self._ranked:
-            books = self._books
-            bill = books.facts_of(key)
-            found = [self._compare(bill, candidate) for candidate in books.index.candidates(bill)]
-            merged = _merge([scored for scored in found if scored.score >= WORTH_SHOWING])
-            self._ranked[key] = sorted(merged, key=lambda scored: (-scored.score, scored.key))
+            bill = self._books.facts_of(key)
+            found = [self._unit(bill, unit, payments) for unit, payments in self._units(bill).items()]
+            shown = (scored for scored in found if scored.score >= WORTH_SHOWING)
+            self._ranked[key] = sorted(shown, key=lambda scored: (-scored.score, scored.key))
         return self._ranked[key]
+
+    def _units(self, bill: Facts) -> dict[str, list[str]]:
+        """Candidates with the payments that are part of them; a settled payment never stands alone."""
+        books = self._books
+        units: dict[str, list[str]] = {}
+        for key in books.index.candidates(bill):
+            invoice = books.invoice_of(key)
+            if invoice is None:
+                units.setdefault(key, [])
+            elif invoice.origin is None and f"invoice-{invoice.id}" in books.index:
+                units.setdefault(f"invoice-{invoice.id}", []).append(key)
+        return units
+
+    def _unit(self, bill: Facts, key: str, payments: Iterable[str]) -> Scored:
+        scored = self._compare(bill, key)
+        comparison = scored.comparison
+        for payment in payments:
+            comparison = comparison.completed_by(self._compare(bill, payment).comparison)
+        also = tuple(f"transaction-{ident}" for ident in scored.entry.matched)
+        return replace(scored, comparison=comparison, also=also)
 
     def _compare(self, bill: Facts, key: str) -> Scored:
         entry = self._books.index.facts(key)
@@ -109,40 +130,40 @@ class Judge:
 
     def _score_names(self, pairs: Iterable[tuple[Name, Name]]) -> None:
         fresh = [pair for pair in pairs if pair not in self._names]
-        self._names |= dict(zip(fresh, names.similarities(fresh, self._books.index.rarity), strict=True))
+        self._names |= dict(zip(fresh, names.similarities(fresh), strict=True))
 
     def _with_taker(self, key: str, scored: Scored) -> Scored:
-        return Scored(scored.key, scored.entry, scored.comparison, scored.also, self._taker(key, scored))
+        claimed = self._claimed_by(key, scored)
+        return replace(scored, claimed=claimed is not None, taken_by=claimed or self._rival(key, scored))
 
-    def _taker(self, key: str, scored: Scored) -> str | None:
-        """The bill that has the entry, or has the better or an equal right to it."""
+    def _claimed_by(self, key: str, scored: Scored) -> str | None:
+        """Another bill that the entry, or the payment that is part of it, already serves."""
+        claims = (self._books.claims.get(one) for one in (scored.key, *scored.also))
+        return next((bill for bill in claims if bill is not None and bill != key), None)
+
+    def _rival(self, key: str, scored: Scored) -> str | None:
+        """Another open bill with a better or equal right to the entry."""
         books = self._books
-        for one in (scored.key, *scored.also):
-            claimed = books.claims.get(one)
-            if claimed is not None and claimed != key:
-                return claimed
         if scored.score < books.policy.review:
             return None
         for rival in books.rivals(key, books.index.facts(scored.key)):
-            theirs = next(iter(self._rank(rival)), None)
-            if theirs is None or theirs.key != scored.key or theirs.score < books.policy.review:
+            theirs = self._candidate(rival, scored.key)
+            if theirs is None or theirs.score < books.policy.review or self._prefers_another(rival, theirs):
                 continue
             if books.is_copy(key, rival):
                 if books.entered(rival) < books.entered(key):
                     return rival
-            elif self._as_good(theirs, scored):
+            elif theirs.score > scored.score - books.policy.margin:
                 return rival
         return None
 
-    def _as_good(self, theirs: Scored, mine: Scored) -> bool:
-        """Whether another bill has a better or equal right to the entry it likes best.
+    def _candidate(self, key: str, entry: str) -> Scored | None:
+        return next((scored for scored in self._rank(key) if scored.key == entry), None)
 
-        Monthly bills of one amount fit each other's payments; where no number settles it, a rival that is
-        merely plausible is enough to leave it to a person.
-        """
-        if theirs.score > mine.score - self._books.policy.margin:
-            return True
-        return "reference" not in mine.comparison.agreeing and mine.entry.kind == "transaction"
+    def _prefers_another(self, key: str, scored: Scored) -> bool:
+        """Whether a bill clearly belongs to another entry of the same kind."""
+        top = self._rank(key)[0]
+        return top.score - scored.score >= self._books.policy.margin and top.entry.kind == scored.entry.kind
 
     # --- the table ----------------------------------------------------------------------------------
 
@@ -159,7 +180,7 @@ class Judge:
         if best.score < policy.auto:
             gate = "other number" if best.comparison.conflict else "not sure enough"
             return self._review(best, ranked, assessment, gate, _because(best))
-        held = self._held(key, best, free, assessment)
+        held = self._held(key, best, ranked, assessment)
         if held is not None:
             return self._review(best, ranked, assessment, *held)
         return Verdict(
@@ -171,7 +192,7 @@ class Judge:
             candidates=_shown(ranked),
         )
 
-    def _held(self, key: str, best: Scored, free: Sequence[Scored], assessment: Assessment) -> tuple[str, str] | None:
+    def _held(self, key: str, best: Scored, ranked: Sequence[Scored], assessment: Assessment) -> tuple[str, str] | None:
         """The gate that holds back a sufficient score, with its reason."""
         policy = self._books.policy
         copy = self._books.earlier_copy(key)
@@ -180,7 +201,7 @@ class Judge:
         if len(best.comparison.agreeing) < EVIDENCE:
             only = ", ".join(best.comparison.agreeing) or "nothing"
             return "single evidence", f"only {only} agrees; equal amounts alone prove nothing"
-        second = free[1] if len(free) > 1 else None
+        second = next((scored for scored in ranked if scored.key != best.key and self._in_the_running(scored)), None)
         if second is not None and second.score >= policy.review and best.score - second.score < policy.margin:
             return "near tie", f"{second.entry.kind} {second.entry.id} fits nearly as well ({_per_cent(second.score)})"
         if assessment.blocked:
@@ -188,6 +209,13 @@ class Judge:
         if assessment.holds:
             return "policy", "; ".join(assessment.holds)
         return None
+
+    def _in_the_running(self, scored: Scored) -> bool:
+        """Whether an entry could still be this bill's: unclaimed, and no rival has its number in hand."""
+        if scored.claimed:
+            return False
+        theirs = self._candidate(scored.taken_by, scored.key) if scored.taken_by else None
+        return theirs is None or "reference" not in theirs.comparison.agreeing
 
     def _keep_link(self, key: str, served: str, assessment: Assessment) -> Verdict:
         """A bill that was linked before keeps its entry as long as both still fit."""
@@ -218,7 +246,26 @@ class Judge:
         if copy is not None:
             why = f"bill {_id(copy)} has the same supplier, number and total"
             return self._review(ranked[0] if ranked else None, ranked, assessment, "duplicate", why)
+        alike = next((scored for scored in ranked if self._looks_alike(key, scored)), None)
+        if alike is not None and assessment.readiness.score >= self._books.policy.auto:
+            why = f"{alike.entry.kind} {alike.entry.id} may be the same document: {_because(alike)}"
+            return self._review(alike, ranked, assessment, "possible counterpart", why)
         return self._by_readiness(assessment, ranked, "Qonto holds nothing like it")
+
+    def _looks_alike(self, key: str, scored: Scored) -> bool:
+        """Whether creating beside this entry could enter a document twice, unlikely as the match is.
+
+        The same number; or the same amount on the same days under a name that is not plainly another; or the
+        same supplier and amount on the bill's due date, which OCR takes for its date now and then.
+        """
+        if scored.taken_by is not None or scored.comparison.conflict:
+            return False
+        fields = scored.comparison.fields
+        name, amount, day = (fields[field].score or 0.0 for field in ("name", "amount", "date"))
+        if "reference" in scored.comparison.agreeing:
+            return True
+        due = self._books.index.facts(scored.key).since == self._books.facts_of(key).until
+        return amount >= _EQUAL and ((day >= model.AGREES and name >= _NOT_ANOTHER) or (name >= _SAME and due))
 
     def _by_readiness(self, assessment: Assessment, ranked: list[Scored], reason: str) -> Verdict:
         policy, ready = self._books.policy, assessment.readiness
@@ -270,20 +317,6 @@ class Judge:
             if (scores[field] or 0.0) < 1.0 and model.probability({**scores, field: 1.0}) >= self._books.policy.auto:
                 return f"would have linked had the {field} matched"
         return None
-
-
-def _merge(found: list[Scored]) -> list[Scored]:
-    """Count an invoice and the transactions Qonto matched it with once: as the invoice, with the better score."""
-    by_key = {scored.key: scored for scored in found}
-    absorbed: set[str] = set()
-    merged: list[Scored] = []
-    for scored in found:
-        matched = [f"transaction-{ident}" for ident in scored.entry.matched]
-        present = [by_key[key] for key in matched if key in by_key]
-        absorbed |= {one.key for one in present}
-        best = max((scored, *present), key=lambda one: one.score)
-        merged.append(Scored(scored.key, scored.entry, best.comparison, tuple(matched)))
-    return [scored for scored in merged if scored.key not in absorbed]
 
 
 def _shown(ranked: Iterable[Scored]) -> tuple[Candidate, ...]:

@@ -43,16 +43,17 @@ def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None
     """The facts of a bill; the vendor record adds the supplier's other names, `home` the home currency."""
     known = [bill.vendor.name] + ([vendor.name, vendor.company_name, vendor.print_name] if vendor else [])
     currency = bill.currency
+    priced = bill.total != 0 and currency != NO_CURRENCY
     about: tuple[Money, ...] = ()
     if home and bill.exchange_rate and home != currency:
         about = ((home, (bill.total * bill.exchange_rate).quantize(Decimal("0.01"))),)
     return Facts(
         key=key,
         names=_names(known),
-        exact=((currency, bill.total),) if bill.total else (),
-        net=((currency, bill.net),) if bill.tax and bill.net else (),
+        exact=((currency, bill.total),) if priced else (),
+        net=((currency, bill.net),) if priced and bill.tax and bill.net else (),
         about=about,
-        currencies=frozenset() if currency == NO_CURRENCY else frozenset({currency}),
+        currencies=frozenset({currency}) if currency != NO_CURRENCY else frozenset(),
         since=bill.issued_on or bill.due_on,
         until=bill.due_on or bill.issued_on,
         number=reference(bill.number),

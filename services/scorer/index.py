@@ -61,10 +61,6 @@ class Index:
         """The facts of a document; KeyError if it is not there."""
         return self._facts[key]
 
-    def rarity(self, word: str) -> int:
-        """How many documents have this word in their names."""
-        return len(self._keyed.get(("word", word), ()))
-
     def candidates(self, facts: Facts) -> list[str]:
         """Keys of documents worth comparing with `facts`, sorted."""
         found: set[str] = set()

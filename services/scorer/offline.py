@@ -115,19 +115,22 @@ def _records(path: Path, entity: str, home_currency: str | None) -> Iterator[Rec
 
 def _entry(raw: bytes) -> Entry:
     inner = _unwrapped(raw, _ENTRY_WRAPPERS)
-    names = msgspec.json.decode(inner, type=dict[str, msgspec.Raw])
-    if "side" in names or "amount_cents" in names:
+    if _object(inner).keys() & {"side", "amount_cents", "transaction_id"}:
         return qonto.transaction(inner, _WORKSPACE, "offline")
     return qonto.invoice(inner, _WORKSPACE)
 
 
 def _unwrapped(raw: bytes, wrappers: tuple[str, ...]) -> bytes:
     """The object itself, whether it stands alone or under the key an API answer puts it."""
+    outer = _object(raw)
+    return next((bytes(outer[name]) for name in wrappers if name in outer and len(outer) <= 2), raw)
+
+
+def _object(raw: bytes) -> dict[str, msgspec.Raw]:
     try:
-        outer = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError as error:
         raise WireError(f"not a JSON object ({error})") from None
-    return next((bytes(outer[name]) for name in wrappers if name in outer and len(outer) <= 2), raw)
 
 
 def _lines(path: Path, read: Callable[[bytes], T]) -> Iterator[T]:

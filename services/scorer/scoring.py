@@ -1,9 +1,10 @@
 """From delivered bills to published decisions."""
 
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import anyio
 import anyio.lowlevel
 import structlog
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 _NAMESPACE = uuid.UUID("6f0c1d0e-4c1b-5f0a-9b59-0f6a6d1c7a11")
 _PAUSE_EVERY = 25
 """Bills after which heartbeats and other work get a turn."""
+_IN_FLIGHT = 64
+"""Publishes that wait for their acknowledgement at a time."""
 
 
 class Scoring:
@@ -51,28 +54,29 @@ class Scoring:
         judge.prepare(delivery.message.key for delivery in present)
         decisions: list[Decision] = []
         for number, delivery in enumerate(present):
-            verdict = judge.decide(delivery.message.key)
-            decisions.append(_decision(view, delivery, verdict))
+            try:
+                decisions.append(_decision(view, delivery, judge.decide(delivery.message.key)))
+            except Exception as error:  # noqa: BLE001 (one bill must not take the batch with it; the table decides)
+                await delivery.failed(error)
             if number % _PAUSE_EVERY == 0:
                 await anyio.lowlevel.checkpoint()
-        await self._publish(view, decisions)
+        async with anyio.create_task_group() as group:
+            limit = anyio.CapacityLimiter(_IN_FLIGHT)
+            for decision in decisions:
+                group.start_soon(self._publish, view, decision, limit)
         for delivery in batch:
             await delivery.done()
+        log.info("scorer.decided", workspace=workspace, **Counter(decision.action for decision in decisions))
 
-    async def _publish(self, view: View, decisions: Sequence[Decision]) -> None:
+    async def _publish(self, view: View, decision: Decision, limit: anyio.CapacityLimiter) -> None:
         bus, names = self._bus, self._bus.topology
-        for decision in decisions:
+        async with limit:
             if decision.action in {"review", "refuse"}:
                 step = "requested" if decision.action == "review" else "refused"
                 subject = subjects.review(bus.region, step, decision.workspace, decision.key)
                 await bus.publish(subject, _review(view, decision), stream=names.reviews, key=f"review-{decision.id}")
-        if decisions:
-            page = [(subjects.decision(bus.region, one.workspace, one.key), one) for one in decisions]
-            await bus.publish_page(names.decisions, page)
-        counts: defaultdict[str, int] = defaultdict(int)
-        for decision in decisions:
-            counts[decision.action] += 1
-        log.info("scorer.decided", workspace=view.workspace, **counts)
+            subject = subjects.decision(bus.region, decision.workspace, decision.key)
+            await bus.publish(subject, decision, stream=names.decisions, key=f"{decision.id}-{decision.record_seq}")
 
 
 def _is_newest(view: View, record: Record) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import msgspec
 import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -84,7 +85,11 @@ class View:
 
     def _receiver(self, feed: _Feed) -> Any:
         async def receive(message: Msg) -> None:
-            feed.take(message)
+            try:
+                feed.take(message)
+            except (msgspec.MsgspecError, ValueError) as error:
+                # A view that stopped here would hold up the workspace for ever; what it cannot read it cannot use.
+                log.error("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
             feed.reached = message.metadata.sequence.stream
             self._moved.set()
 

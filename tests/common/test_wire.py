@@ -210,7 +210,7 @@ def test_pages_and_changes() -> None:
 FAULTS: list[tuple[int, bytes, str, str]] = [
     (400, b'{"Fault":{"Error":[{"Message":"Object Not Found","Detail":"d","code":"610"}]}}', "610", "Object"),
     (401, b'{"fault":{"error":[{"message":"m","detail":"Token expired","code":"3200"}],"type":"A"}}', "3200", "Token"),
-    (429, b'<IntuitResponse><Fault><Error code="003001"><Message>Throttle</Message></Error></Fault>', "3001", "Throttle"),
+    (429, b'<IntuitResponse><Error code="003001"><Message>Throttle</Message></Error>', "3001", "Throttle"),
     (401, b'{"code":"AuthenticationFailed","type":"INPUT","detail":"Malformed"}', "AuthenticationFailed", "Malformed"),
     (400, b'{"error":"invalid_grant"}', "", "invalid_grant"),
     (502, b"<html><title>502 Bad Gateway</title></html>", "", "HTTP 502"),
@@ -275,7 +275,7 @@ def test_a_supplier_invoice_becomes_an_entry() -> None:
 
 
 def test_an_unread_invoice_has_only_what_it_must() -> None:
-    names = ("id", "organization_id", "status", "updated_at")
+    names = ("id", "updated_at")
     entry = qonto.invoice(msgspec.json.encode({name: INVOICE[name] for name in names}), "ws")
     assert (entry.amount, entry.counterparty, entry.analyzed_at) == (None, None, None)
 

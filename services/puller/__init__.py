@@ -1,0 +1,1 @@
+"""Everything between QuickBooks Online and the `record` subjects: OAuth, windows, markers, attachments."""

@@ -1,0 +1,5 @@
+"""`python -m services.puller`."""
+
+from services.puller.app import run
+
+run()

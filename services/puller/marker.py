@@ -1,0 +1,87 @@
+"""How far each entity of a company was read, moved only by compare-and-set.
+
+A marker moves after the broker has acknowledged what was read, never before; two pullers of one company
+would meet here, and the slower one stops.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from common.buckets import Bucket
+from common.bus import Bus
+from common.errors import Conflict, RetryLater
+from common.messages import Part
+from services.puller.window import Window
+
+
+class Marker(Part, frozen=True, kw_only=True):
+    """Everything changed up to `until` is published; None while the first window is open.
+
+    `window` is the open window and where reading goes on in it. `republish` says that what the open window
+    holds is published even if RECORDS already has it (a rewind).
+    """
+
+    until: datetime | None = None
+    window: Window | None = None
+    republish: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is open: the next window begins at `until`."""
+        return self.until is not None and self.window is None
+
+
+class Moved(RetryLater):
+    """Somebody else moved the marker: a rewind, or another puller."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"marker {key} was moved meanwhile", delay=1.0)
+
+
+class Markers:
+    """The markers of one company in one workspace, with the revisions they were read at."""
+
+    def __init__(self, bus: Bus, workspace: str, realm: str) -> None:
+        self._bucket = Bucket(bus, "markers", Marker)
+        self._prefix = f"{workspace}.{realm}."
+        self._revisions: dict[str, int] = {}
+        self._markers: dict[str, Marker] = {}
+
+    async def load(self) -> None:
+        """Read all markers of the company."""
+        self._revisions.clear()
+        self._markers.clear()
+        async for kept in self._bucket.items(self._prefix):
+            name = kept.key.removeprefix(self._prefix)
+            self._markers[name], self._revisions[name] = kept.value, kept.revision
+
+    def __getitem__(self, name: str) -> Marker:
+        """The marker of an entity as this process last saw it; an empty one if there is none."""
+        return self._markers.get(name, Marker())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._markers
+
+    async def move(self, name: str, marker: Marker) -> None:
+        """Set a marker; Moved if it is not what this process saw last."""
+        key = self._prefix + name
+        try:
+            if name in self._revisions:
+                revision = await self._bucket.replace(key, marker, self._revisions[name])
+            else:
+                revision = await self._bucket.create(key, marker)
+        except Conflict:
+            raise Moved(key) from None
+        self._markers[name], self._revisions[name] = marker, revision
+
+
+def rewound(marker: Marker, to: datetime) -> Marker:
+    """The marker set back so that everything changed since `to` is read and published again.
+
+    A window that is open further back stays open from there: what it has not read is not skipped.
+    """
+    since = to if marker.window is None else min(to, marker.window.since)
+    if marker.until is not None:
+        since = min(since, marker.until)
+    return msgspec.structs.replace(marker, window=Window(since=since), republish=True)

@@ -1,0 +1,25 @@
+"""What a pull has to leave out, told to the workspace's owner: nothing is skipped in silence."""
+
+import structlog
+
+from common.bus import Bus
+from common.messages import Notice, now
+from services.puller.quickbooks import Company
+
+log = structlog.get_logger()
+
+
+async def left_out(bus: Bus, company: Company, what: str, error: Exception, *, fix: str, key: str) -> None:
+    """Say that `what` was left out because of `error`; `key` tells it apart within the company."""
+    log.warning("puller.left_out", workspace=company.workspace, what=key, error=error)
+    await bus.notify(
+        Notice(
+            workspace=company.workspace,
+            kind="failed",
+            at=now(),
+            provider="quickbooks",
+            why=f"{what} was left out: {error}",
+            fix=fix,
+        ),
+        key=f"left-out-{company.workspace}-{company.realm}-{key}",
+    )

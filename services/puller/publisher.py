@@ -1,0 +1,166 @@
+"""Turning what was read into records, and publishing those that say something new.
+
+Bills are special: they carry their documents, and before the first one of a pull is published the poster
+brings its mirror of Qonto up to date, so that the scorer decides on what Qonto holds now.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import anyio
+import structlog
+from msgspec.structs import replace
+
+from common import quickbooks as wire
+from common import subjects
+from common.bus import Bus
+from common.errors import NotConnected, RetryLater
+from common.messages import Company as CompanyBody
+from common.messages import Mirror, Mirrored, Record, RecordKind, Refusal, now
+from common.wire import WireError
+from services.puller.attachments import Attachments
+from services.puller.entities import BILL, Entity
+from services.puller.omissions import left_out
+from services.puller.quickbooks import Company, Missing
+from services.puller.records import Held, Records, deleted, differs, older, record, with_documents
+from services.puller.window import Row
+
+log = structlog.get_logger()
+
+COMPANY_ID = "1"
+"""Id of the one CompanyInfo object of a company."""
+MIRROR_TIMEOUT = 120.0
+"""Seconds the poster may take to read what changed in Qonto."""
+
+
+class Publisher:
+    """Publishes for one pull of one company; `counts` says how many records of each kind."""
+
+    def __init__(self, bus: Bus, company: Company, attachments: Attachments) -> None:
+        self._bus = bus
+        self._company = company
+        self._records = Records(bus, company.workspace, company.realm)
+        self._attachments = attachments
+        self._entries_seq: int | None = None
+        self._complete: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self._home_currency: str | None = None
+
+    @property
+    def total(self) -> int:
+        """How many records were published so far."""
+        return self.counts.total()
+
+    async def rows(self, entity: Entity, rows: Sequence[Row], *, republish: bool = False) -> None:
+        """Publish objects as they were read; unchanged ones only with `republish`."""
+        records = [record for row in rows if (record := await self._record(entity, row)) is not None]
+        await self.records(entity.kind, records, republish=republish)
+
+    async def records(self, kind: RecordKind, records: Sequence[Record], *, republish: bool = False) -> None:
+        """Publish records of one kind, unchanged ones only with `republish`, older versions never."""
+        held = await self._records.held(kind, (record.id for record in records))
+        records = [record for record in records if not older(record, held.get(record.id))]
+        if kind == BILL.kind:
+            records = await self._dressed(records, held)
+        news = [record for record in records if republish or differs(record, held.get(record.id))]
+        if not news:
+            return
+        entries_seq = await self._mirrored() if kind == BILL.kind else 0
+        pulled_at = now()
+        news = [replace(record, entries_seq=entries_seq, pulled_at=pulled_at) for record in news]
+        await self._records.publish(news, held)
+        self.counts[kind] += len(news)
+
+    def bills_left(self, since: datetime) -> list[str]:
+        """Bills that attachments since then name, not among those read: they may lack their documents."""
+        return sorted(self._attachments.bills(since) - self._complete)
+
+    async def complete(self, bills: Sequence[str]) -> None:
+        """See that these bills are in RECORDS with their documents; one that is not there at all is read."""
+        held = await self._records.held(BILL.kind, bills)
+        unseen = [row for ident in bills if ident not in held and (row := await self._read(BILL, ident)) is not None]
+        await self.rows(BILL, unseen)
+        await self.records(BILL.kind, [item.message for item in held.values() if not item.message.deleted])
+
+    async def deletions(self, entity: Entity, ids: Iterable[str], *, republish: bool = False) -> None:
+        """Publish as deleted those of `ids` that QuickBooks, asked for each, no longer has.
+
+        It is asked because it has been seen to report deletions that were none.
+        """
+        tombstones: list[Record] = []
+        alive: list[Row] = []
+        for ident, item in (await self._records.held(entity.kind, ids)).items():
+            if item.message.deleted:
+                tombstones += [item.message] if republish else []
+            elif (row := await self._read(entity, ident)) is None:
+                tombstones.append(deleted(item.message))
+            else:
+                log.warning("puller.not_deleted", entity=entity.name, id=ident)
+                alive.append(row)
+        await self.records(entity.kind, tombstones, republish=True)
+        await self.rows(entity, alive)
+
+    async def learn_home_currency(self) -> None:
+        """Take from the company's record what stands in where its objects name no currency."""
+        for item in (await self._records.held("company", [COMPANY_ID])).values():
+            if isinstance(item.message.body, CompanyBody):
+                self._home_currency = item.message.body.home_currency
+
+    async def ids(self, entity: Entity) -> set[str]:
+        """Every id of the entity in RECORDS, deleted ones included."""
+        return await self._records.ids(entity.kind)
+
+    async def _dressed(self, records: Sequence[Record], held: Held) -> list[Record]:
+        """The bills with their documents: those they had, and those attached since."""
+        dressed = list(records)
+
+        async def dress(index: int, bill: Record) -> None:
+            known = held[bill.id].message.documents if bill.id in held else ()
+            if bill.id not in held and self._attachments.may_miss(bill):
+                await self._attachments.look_up(bill.id)
+            documents = await self._attachments.of(bill.id, known)
+            dressed[index] = with_documents(bill, documents)
+            self._complete.add(bill.id)
+
+        try:
+            async with anyio.create_task_group() as group:
+                for index, bill in enumerate(records):
+                    if not bill.deleted:
+                        group.start_soon(dress, index, bill)
+        except ExceptionGroup as errors:
+            # Each of them ends the pull; one is enough to tell why.
+            raise errors.exceptions[0] from None
+        return dressed
+
+    async def _mirrored(self) -> int:
+        """Sequence of the newest Qonto entry, after the poster has read what changed; asked once a pull."""
+        if self._entries_seq is None:
+            workspace = self._company.workspace
+            subject = subjects.call(self._bus.region, "qonto", "mirror")
+            match await self._bus.call(subject, Mirror(workspace=workspace), timeout=MIRROR_TIMEOUT):
+                case Mirrored(entries_seq=sequence):
+                    self._entries_seq = sequence
+                case Refusal(reason="not-connected", why=why):
+                    raise NotConnected("qonto", workspace, why)
+                case Refusal(why=why):
+                    raise RetryLater(f"the mirror of Qonto: {why}")
+                case other:
+                    raise RetryLater(f"the mirror of Qonto answered with {type(other).__name__}")
+        return self._entries_seq
+
+    async def _read(self, entity: Entity, ident: str) -> Row | None:
+        try:
+            return await self._company.read(entity.name, ident)
+        except Missing:
+            return None
+
+    async def _record(self, entity: Entity, row: Row) -> Record | None:
+        try:
+            found = wire.normalize(entity.name, row.body, home_currency=self._home_currency)
+        except WireError as error:
+            fix = "save it again in QuickBooks"
+            key = f"{entity.name}-{row.id}-{row.at.isoformat()}"
+            await left_out(self._bus, self._company, f"{entity.name} {row.id}", error, fix=fix, key=key)
+            return None
+        return record(entity.kind, found, self._company)

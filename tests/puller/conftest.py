@@ -1,0 +1,5 @@
+"""The fixtures of the puller's tests."""
+
+from tests.puller.stand import running_sandbox, sandbox, wired, world
+
+__all__ = ["running_sandbox", "sandbox", "wired", "world"]

@@ -1,0 +1,259 @@
+"""What must hold when things go wrong: crashes, throttling, dead grants, several pullers."""
+
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+import pytest
+
+from common.buckets import Bucket
+from common.connections import Connection
+from common.errors import Refused
+from common.messages import Connected, Exchange, Refusal, now
+from common.oauth import Tokens
+from services.puller.app import identify
+from services.puller.marker import Marker
+from tests.conftest import environment
+from tests.puller.stand import KEY, SECRET, WS, World, puller, until
+
+
+def start(world: World, log: Path) -> subprocess.Popen[bytes]:
+    """A puller in a process of its own."""
+    settings = world.settings
+    more = {
+        name: str(getattr(settings, name.removeprefix("WEIR_").lower()))
+        for name in (
+            "WEIR_QUICKBOOKS_API_URL",
+            "WEIR_QUICKBOOKS_AUTHORIZE_URL",
+            "WEIR_QUICKBOOKS_TOKEN_URL",
+            "WEIR_QUICKBOOKS_REVOKE_URL",
+            "WEIR_QUICKBOOKS_CLIENT_ID",
+        )
+    }
+    more |= {
+        "WEIR_QUICKBOOKS_CLIENT_SECRET": SECRET.get_secret_value(),
+        "WEIR_MASTER_KEY": KEY.get_secret_value(),
+    }
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "services.puller"], env=environment(settings, **more), stderr=output
+        )
+
+
+async def ready(log: Path, times: int = 1) -> None:
+    async def said() -> bool:
+        return (await anyio.Path(log).read_text()).count("service.ready") >= times
+
+    await until(said)
+
+
+async def test_a_killed_backfill_goes_on_without_a_gap(world: World, tmp_path: Path) -> None:
+    world.realm = world.sandbox.company(bills=1300)
+    log = tmp_path / "puller.log"
+    process = start(world, log)
+    try:
+        await ready(log)
+        # From the second page on, bills are slow to come, so that the kill falls between pages.
+        assert isinstance(await world.connect(), Connected)
+
+        async def first_page() -> bool:
+            kept = await Bucket(world.bus, "markers", Marker).get(f"{WS}.{world.realm}.Bill")
+            return kept is not None and kept.value.window is not None
+
+        world.sandbox.fault("/query", "delay", seconds=2.0, times=100, skip=12)
+        await until(first_page, 60)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        world.sandbox.control.delete("/sandbox/faults")
+        marker = await world.marker("Bill")
+        assert marker.until is None
+        assert marker.window is not None
+        held = await world.records("bill")
+        assert 0 < len(held) < 1300
+        bills = world.sandbox.bills(world.realm)
+        behind = {
+            ident
+            for ident, bill in bills.items()
+            if datetime.fromisoformat(bill["MetaData"]["LastUpdatedTime"]) < marker.window.since
+        }
+        assert behind <= held.keys()
+        process = start(world, log)
+        await ready(log, 2)
+        await world.pulled(90)
+        assert (await world.records("bill")).keys() == bills.keys()
+        assert (await world.marker("Bill")).window is None
+        # The page that was read when the kill came is read again, and published once.
+        state = (await world.bus.js.stream_info(world.bus.topology.records)).state
+        assert state.last_seq == state.messages
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_two_pullers_do_not_pull_a_workspace_at_once(world: World) -> None:
+    async with puller(world.settings), puller(world.settings):
+        world.sandbox.fault("/query", "delay", seconds=0.15, times=6)
+        world.sandbox.count()
+        assert isinstance(await world.connect(), Connected)
+        await until(lambda: began(world))
+        await world.tick()
+        await world.pulled()
+        state = (await world.bus.js.stream_info(world.bus.topology.records)).state
+        assert state.last_seq == state.messages
+        calls = world.sandbox.calls()
+        # Ten queries are the first pull, one and the capture the second.
+        assert calls["/v3/company/{id}/query 200"] == 11
+        assert calls["/v3/company/{id}/cdc 200"] == 1
+
+
+async def began(world: World) -> bool:
+    """Whether the first pull has written something."""
+    return await world.last_sequence() > 0
+
+
+async def test_every_rotated_refresh_token_is_kept(world: World) -> None:
+    # An access token that lives less than five minutes is refreshed before every use.
+    world.sandbox.switch(rotate_after=0, access_lifetime=200)
+    async with puller(world.settings):
+        await world.first_pull()
+        assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
+        await world.pull()
+    assert [notice.kind for notice in await world.notices()] == ["connected", "pulled"]
+
+
+async def test_a_grant_taken_back_stops_the_workspace_once_and_says_so(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.delete(f"{world.realm}/tokens/quickbooks")
+        world.sandbox.count()
+        await world.pull()
+        await world.pull()
+        assert sum(world.sandbox.calls().values()) == 2  # refused once, and once more by the token endpoint
+        kinds = [notice.kind for notice in await world.notices()]
+        assert kinds.count("needs-reconnect") == 1
+        assert "pull-failed" not in kinds
+        kept = await Bucket(world.bus, "connections", Connection).get(f"{WS}.quickbooks")
+        assert kept is not None
+        assert kept.value.state == "needs-reconnect"
+        assert kept.value.sealed is None
+        before = await world.last_sequence()
+        assert isinstance(await world.connect(), Connected)
+        await world.pulled()
+        assert await world.last_sequence() == before
+
+
+async def test_an_access_token_that_ended_early_is_refreshed_once(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.switch(clock_offset=7200)
+        world.sandbox.count()
+        await world.pull()
+        calls = world.sandbox.calls()
+        assert calls["/oauth2/v1/tokens/bearer 200"] == 1
+        assert calls["/v3/company/{id}/cdc 401"] == 1
+        assert calls["/v3/company/{id}/cdc 200"] == 1
+
+
+XML = '<IntuitResponse><Fault type="X"><Error code="{}"><Message>No</Message></Error></Fault></IntuitResponse>'
+JSON = '{{"fault":{{"error":[{{"message":"No","code":"{}"}}],"type":"SERVICE"}},"time":1}}'
+
+
+@pytest.mark.parametrize(
+    "status, body, words",
+    [
+        (401, XML.format("120"), "no longer has access"),
+        (401, XML.format("100"), "into the company"),
+        (403, JSON.format("3100"), "this app"),
+        (403, JSON.format("6190"), "subscription has ended"),
+    ],
+)
+async def test_what_only_a_person_can_mend_is_said_once(world: World, status: int, body: str, words: str) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.fault("/cdc", "status", status=status, body=body, times=2)
+        await world.pull()
+        await world.pull()
+        lost = [notice for notice in await world.notices() if notice.kind == "needs-reconnect"]
+        assert len(lost) == 1
+        assert words in lost[0].why
+        assert lost[0].fix
+
+
+@pytest.mark.parametrize("shape", ["xml", "Fault", "fault"])
+async def test_throttling_in_any_shape_is_waited_out(world: World, shape: str) -> None:
+    world.sandbox.switch(throttle_shape=shape)
+    world.sandbox.fault("/query", "storm429", times=2, skip=2)
+    world.sandbox.fault("/query", "html502", times=1, skip=1)
+    async with puller(world.settings):
+        await world.first_pull()
+    assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
+
+
+async def test_a_first_pull_keeps_the_pace_quickbooks_allows(world: World) -> None:
+    world.sandbox.switch(limits=True)
+    world.sandbox.count()
+    async with puller(world.settings):
+        await world.first_pull()
+        for _ in range(4):
+            await world.pull()
+    assert not [call for call in world.sandbox.calls() if call.endswith("429")]
+
+
+async def test_a_page_that_cannot_be_read_is_reported_and_never_skipped(world: World) -> None:
+    poison = '{"Fault":{"Error":[{"Message":"Error processing query","Detail":"bad e-mail","code":"4002"}]}}'
+    async with puller(world.settings):
+        await world.first_pull()
+        reached = (await world.marker("Attachable")).until
+        world.sandbox.fault("/query", "status", status=400, body=poison, times=3)
+        await world.pull()
+        notice = (await world.notices())[-1]
+        assert notice.kind == "pull-failed"
+        assert "Attachable changed since" in notice.why
+        assert "4002" in notice.why
+        assert (await world.marker("Attachable")).until == reached
+        assert await world.bus.subjects(world.bus.topology.pulls, f"{world.bus.region}.schedule.*")
+
+
+async def test_without_qonto_bills_wait_and_nothing_is_lost(world: World) -> None:
+    async with puller(world.settings):
+        world.qonto_connected = False
+        await world.first_pull()
+        assert await world.records("vendor")
+        assert await world.records("bill") == {}
+        world.qonto_connected = True
+        await world.pull()
+        assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
+        assert "pull-failed" not in [notice.kind for notice in await world.notices()]
+
+
+async def test_the_next_pull_is_scheduled_and_fires(world: World) -> None:
+    async with puller(world.settings.model_copy(update={"pull_every": 2})) as service:
+        await world.first_pull()
+        world.sandbox.count()
+
+        async def pulled_again() -> bool:
+            return "/v3/company/{id}/cdc 200" in world.sandbox.calls()
+
+        await until(pulled_again, 40)
+        assert service.client.is_connected
+
+
+async def test_a_state_is_good_once_and_only_if_it_is_ours(world: World) -> None:
+    async with puller(world.settings):
+        forged = await world.bus.call(
+            world.subject("exchange"), Exchange(state="f" * 48, code="XAB", realm=world.realm)
+        )
+        assert isinstance(forged, Refusal)
+        redeemed: list[Exchange] = []
+        assert isinstance(await world.connect(keep=redeemed), Connected)
+        assert isinstance(await world.bus.call(world.subject("exchange"), redeemed[0]), Refusal)
+
+
+@pytest.mark.parametrize("realm", [None, "", "123456789", "1" * 20, "934145\n7021", "93414570217.2202"])
+async def test_a_callback_without_a_proper_realm_is_refused(realm: str | None) -> None:
+    tokens = Tokens(access="a", refresh="r", expires_at=now())
+    with pytest.raises(Refused):
+        await identify(tokens, Exchange(state="s", code="c", realm=realm))

@@ -1,0 +1,213 @@
+"""Pulls against the QuickBooks stand-in over HTTP and a real broker."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from common.buckets import Bucket, Documents
+from common.messages import Bill, Company, Done, RecordKind, Refusal, Rewind, TaxCode, Vendor, Workspace, now
+from tests.puller.stand import ENTRIES_SEQ, WS, World, puller
+
+ACTIVE = "WHERE Active IN (true, false)"
+KINDS: tuple[tuple[RecordKind, str, str], ...] = (
+    ("vendor", "Vendor", ACTIVE),
+    ("customer", "Customer", ACTIVE),
+    ("billpayment", "BillPayment", ""),
+    ("vendorcredit", "VendorCredit", ""),
+    ("taxcode", "TaxCode", ACTIVE),
+    ("company", "CompanyInfo", ""),
+)
+PDF = b"%PDF-1.4 fictional"
+PDF_HASH = hashlib.sha256(PDF).hexdigest()
+
+
+async def test_a_first_pull_holds_all_that_quickbooks_has(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+    bills = world.sandbox.bills(world.realm)
+    records = await world.records("bill")
+    assert records.keys() == bills.keys()
+    for ident, stored in records.items():
+        body = stored.message.body
+        assert isinstance(body, Bill)
+        assert (body.total, body.balance) == (Decimal(bills[ident]["TotalAmt"]), Decimal(bills[ident]["Balance"]))
+        assert stored.message.entries_seq == ENTRIES_SEQ
+        assert stored.message.sync_token == bills[ident]["SyncToken"]
+    for kind, entity, where in KINDS:
+        found = await world.records(kind)
+        assert found.keys() == world.sandbox.objects(world.realm, entity, where).keys(), kind
+        assert max(item.sequence for item in found.values()) < min(item.sequence for item in records.values())
+    files = {
+        (reference["EntityRef"]["value"], ident)
+        for ident, file in world.sandbox.objects(world.realm, "Attachable").items()
+        for reference in file.get("AttachableRef", [])
+        if file.get("FileName") and reference["EntityRef"]["type"].lower() == "bill"
+    }
+    assert files
+    assert files == {
+        (ident, document.attachable) for ident, item in records.items() for document in item.message.documents
+    }
+    codes = [item.message.body for item in (await world.records("taxcode")).values()]
+    assert any(isinstance(code, TaxCode) and code.rates and code.rates[0].percent is not None for code in codes)
+    (company,) = (await world.records("company")).values()
+    assert isinstance(company.message.body, Company)
+    assert company.message.body.home_currency
+    assert world.mirrored == [WS]
+    notice = (await world.notices())[-1]
+    assert (notice.kind, notice.counts["bill"]) == ("pulled", len(bills))
+    kept = await Bucket(world.bus, "workspaces", Workspace).get(WS)
+    assert kept is not None
+    assert kept.value.realm == world.realm
+
+
+async def test_a_quiet_pull_costs_two_calls_and_publishes_nothing(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        before, notices = await world.last_sequence(), len(await world.notices())
+        world.sandbox.count()
+        await world.pull()
+    assert world.sandbox.calls() == {"/v3/company/{id}/cdc 200": 1, "/v3/company/{id}/query 200": 1}
+    assert await world.last_sequence() == before
+    assert len(await world.notices()) == notices
+
+
+async def test_what_changed_is_published_and_nothing_else(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        before = await world.last_sequence()
+        vendors = world.sandbox.objects(world.realm, "Vendor", ACTIVE)
+        edited, gone, *_ = [
+            ident for ident, bill in sorted(world.sandbox.bills(world.realm).items()) if not bill.get("LinkedTxn")
+        ]
+        vendor = sorted(vendors)[0]
+        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{edited}", {"PrivateNote": "edited"})
+        world.sandbox.patch(f"{world.realm}/quickbooks/vendor/{vendor}", {"Active": False})
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{gone}")
+        line = {
+            "Amount": 12.5,
+            "DetailType": "AccountBasedExpenseLineDetail",
+            "AccountBasedExpenseLineDetail": {"AccountRef": {"value": "1"}},
+        }
+        draft = {"VendorRef": {"value": sorted(vendors)[1]}, "Line": [line]}
+        made = world.sandbox.post(f"{world.realm}/quickbooks/bill", json=draft)
+        await world.pull()
+        bills = await world.records("bill")
+        new = made["Bill"]["Id"] if "Bill" in made else made["Id"]
+        changed = {ident for ident, item in bills.items() if item.sequence > before}
+        assert changed == {edited, gone, new}
+        body = bills[edited].message.body
+        assert isinstance(body, Bill)
+        assert body.memo == "edited"
+        assert bills[gone].message.deleted
+        assert bills[gone].message.body is not None
+        inactive = (await world.records("vendor"))[vendor].message.body
+        assert isinstance(inactive, Vendor)
+        assert not inactive.active
+        before = await world.last_sequence()
+        await world.pull()
+        assert await world.last_sequence() == before
+
+
+async def test_a_deletion_older_than_capture_reaches_is_found_by_comparing_ids(world: World) -> None:
+    world.sandbox.switch(clock_offset=-40 * 86_400)
+    async with puller(world.settings):
+        await world.first_pull()
+        known = await world.records("bill")
+        world.sandbox.switch(clock_offset=0)
+        gone = sorted(known)[3]
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{gone}")
+        world.sandbox.count()
+        await world.pull()
+        after = await world.records("bill")
+        assert [ident for ident, item in after.items() if item.message.deleted] == [gone]
+        assert "/v3/company/{id}/cdc 200" not in world.sandbox.calls()
+        assert (await world.marker("deletions")).until > now() - timedelta(minutes=1)  # type: ignore[operator]
+
+
+async def test_attachments_come_with_their_bill_or_later_to_it(world: World) -> None:
+    early, late, *_ = sorted(world.sandbox.bills(world.realm))
+    world.sandbox.attach(world.realm, early, PDF + b" early")
+    async with puller(world.settings):
+        await world.first_pull()
+        first = await world.bill(early)
+        assert hashlib.sha256(PDF + b" early").hexdigest() in {item.sha256 for item in first.message.documents}
+        had = (await world.bill(late)).message.documents
+        world.sandbox.attach(world.realm, late, PDF + b" late", "late.pdf")
+        await world.pull()
+        documents = (await world.bill(late)).message.documents
+        assert documents[: len(had)] == had
+        assert [document.name for document in documents[len(had) :]] == ["late.pdf"]
+        assert await Documents(world.bus).get(documents[-1].sha256) == PDF + b" late"
+        assert (await world.bill(early)).sequence == first.sequence
+
+
+async def test_an_attachment_of_a_bill_never_pulled_brings_the_bill(world: World) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d")
+    bill = sorted(world.sandbox.bills(world.realm))[0]
+    async with puller(world.settings.model_copy(update={"backfill_from": tomorrow})):
+        await world.first_pull()
+        assert await world.records("bill") == {}
+        world.sandbox.attach(world.realm, bill, PDF)
+        await world.pull()
+        records = await world.records("bill")
+        before = set(world.sandbox.bills(world.realm)) - {bill}
+        assert not before <= records.keys()
+        assert PDF_HASH in {document.sha256 for document in records[bill].message.documents}
+
+
+async def test_a_bill_that_comes_to_light_late_has_its_old_attachments(world: World) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d")
+    bill, older = "", now() - timedelta(days=5)
+    for ident, item in world.sandbox.bills(world.realm).items():
+        if datetime.fromisoformat(item["MetaData"]["LastUpdatedTime"]) < older:
+            bill = ident
+    world.sandbox.switch(clock_offset=-2 * 86_400)
+    world.sandbox.attach(world.realm, bill, PDF)
+    world.sandbox.switch(clock_offset=0)
+    async with puller(world.settings.model_copy(update={"backfill_from": tomorrow})):
+        await world.first_pull()
+        assert bill not in await world.records("bill")
+        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
+        await world.pull()
+        assert PDF_HASH in {document.sha256 for document in (await world.bill(bill)).message.documents}
+
+
+async def test_a_file_too_large_is_left_out_and_said(world: World) -> None:
+    bill = sorted(world.sandbox.bills(world.realm))[0]
+    world.sandbox.attach(world.realm, bill, bytes(10 * 2**20 + 1), "huge.pdf")
+    async with puller(world.settings):
+        await world.first_pull()
+    assert "huge.pdf" not in {document.name for document in (await world.bill(bill)).message.documents}
+    assert any(notice.kind == "failed" and "huge.pdf" in notice.why for notice in await world.notices())
+
+
+async def test_a_rewind_publishes_again_what_changed_since(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        before, bills = await world.last_sequence(), await world.records("bill")
+        times = sorted(item.message.updated_at for item in bills.values() if item.message.updated_at)
+        middle = times[len(times) // 2]
+        assert isinstance(await world.bus.call(world.subject("rewind"), Rewind(workspace=WS, to=middle)), Done)
+        await world.pulled()
+        again = {ident for ident, item in (await world.records("bill")).items() if item.sequence > before}
+        assert again == {ident for ident, item in bills.items() if item.message.updated_at >= middle}  # type: ignore[operator]
+        assert not (await world.marker("Bill")).republish
+        before = await world.last_sequence()
+        await world.pull()
+        assert await world.last_sequence() == before
+        refusal = await world.bus.call(world.subject("rewind"), Rewind(workspace=WS, to=now() + timedelta(hours=1)))
+        assert isinstance(refusal, Refusal)
+
+
+async def test_slices_end_between_pages_and_the_rest_follows(world: World) -> None:
+    world.realm = world.sandbox.company(bills=1100)
+    async with puller(world.settings, seconds=0.0):
+        await world.first_pull()
+    assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
+    parts = [notice for notice in await world.notices() if notice.kind == "pulled"]
+    assert len(parts) >= 2
+    assert parts[0].why.startswith("a part")
+    assert sum(notice.counts.get("bill", 0) for notice in parts) == 1100
+    assert (await world.bus.js.stream_info(world.bus.topology.records)).state.last_seq == sum(
+        sum(notice.counts.values()) for notice in parts
+    )

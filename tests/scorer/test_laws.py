@@ -1,0 +1,227 @@
+"""Laws of the decision, whatever the bills and entries are."""
+
+import random
+from datetime import timedelta
+from decimal import Decimal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.messages import Bill, Entry, Policy, Record, Ref
+from services.scorer.compare import Comparison, compare
+from services.scorer.decide import EVIDENCE
+from services.scorer.facts import of_bill, of_entry
+from services.scorer.names import similarities
+from tests.scorer.cases import MAY, bill, books, decided, invoice, key, outcome, payment, vendor, verdicts
+
+NAMES = ("Sluice & Sons SARL", "SLUICE AND SONS", "Floodgate Works GmbH", "Lock Four Millwork", "Depot 12", "Depot 14")
+AMOUNTS = tuple(Decimal(amount) for amount in ("9.99", "100.00", "100.02", "120.00", "121.00", "1500.00"))
+NUMBERS = (None, "F-2026-1001", "F-2026-1002", "INV 1001", "77")
+TERMS = (0, 10, 14, 30, 45, 60, 90)
+QUICK = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[Record], list[Entry]]:
+    """A workspace with few enough names, amounts and days for bills and entries to compete."""
+    day = st.integers(0, 45).map(lambda days: MAY + timedelta(days=days))
+    records = [
+        bill(
+            str(number),
+            day=draw(st.integers(1, 28)),
+            vendor=Ref(id=str(NAMES.index(name)), name=name),
+            total=draw(st.sampled_from(AMOUNTS)),
+            number=draw(st.sampled_from(NUMBERS)),
+            issued_on=draw(st.none() | day),
+            due_on=draw(st.none() | day),
+        )
+        for number, name in enumerate(draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=7)), start=1)
+    ]
+    entries = []
+    for number, name in enumerate(draw(st.lists(st.sampled_from(NAMES), max_size=8)), start=1):
+        is_payment = draw(st.booleans())
+        when = draw(st.none() | day)
+        entries.append(
+            (payment if is_payment else invoice)(
+                f"{'t' if is_payment else 'i'}{number}",
+                counterparty=draw(st.sampled_from([name, None])),
+                amount=draw(st.sampled_from([*AMOUNTS, None])),
+                number=draw(st.sampled_from(NUMBERS)),
+                label=name if is_payment else None,
+                issued_on=when,
+                paid_on=when,
+            )
+        )
+    payments = [entry.id for entry in entries if entry.kind == "transaction"]
+    for position, entry in enumerate(entries):
+        if entry.kind == "invoice" and payments and draw(st.booleans()):
+            fields = {name: getattr(entry, name) for name in ("counterparty", "amount", "number", "issued_on")}
+            entries[position] = invoice(entry.id, **fields, matched=(payments.pop(),))
+    vendors = [vendor(str(number), name=name) for number, name in enumerate(NAMES)]
+    return vendors + records, entries
+
+
+def idents(records: list[Record]) -> list[str]:
+    return [record.id for record in records if record.kind == "bill"]
+
+
+@QUICK
+@given(world=worlds(), seed=st.integers(0, 10**6))
+def test_the_order_of_arrival_does_not_matter(world: tuple[list[Record], list[Entry]], seed: int) -> None:
+    records, entries = world
+    expected = {ident: outcome(verdict) for ident, verdict in verdicts(books(records, entries)).items()}
+    shuffler = random.Random(seed)
+    records, entries = shuffler.sample(records, len(records)), shuffler.sample(entries, len(entries))
+    assert {ident: outcome(verdict) for ident, verdict in verdicts(books(records, entries)).items()} == expected
+
+
+@QUICK
+@given(world=worlds())
+def test_the_bounds_of_batches_do_not_matter(world: tuple[list[Record], list[Entry]]) -> None:
+    found = books(*world)
+    together = verdicts(found)
+    for ident in idents(world[0]):
+        assert verdicts(found, ident)[ident] == together[ident]
+
+
+@QUICK
+@given(world=worlds())
+def test_an_entry_is_linked_once(world: tuple[list[Record], list[Entry]]) -> None:
+    linked: list[str] = []
+    for verdict in verdicts(books(*world)).values():
+        if verdict.action == "link":
+            assert verdict.entry is not None
+            linked += [verdict.entry.id, *verdict.entry.matched]
+    assert len(linked) == len(set(linked))
+
+
+@QUICK
+@given(world=worlds())
+def test_what_was_posted_meanwhile_changes_no_other_decision(world: tuple[list[Record], list[Entry]]) -> None:
+    before = verdicts(books(*world))
+    links = {
+        f"{verdict.entry.kind}-{verdict.entry.id}": key(ident)
+        for ident, verdict in before.items()
+        if verdict.action == "link" and verdict.entry is not None
+    }
+    after = verdicts(books(*world, claims=links))
+    assert {ident: verdict.action for ident, verdict in after.items()} == {
+        ident: verdict.action for ident, verdict in before.items()
+    }
+
+
+@QUICK
+@given(world=worlds(), auto=st.floats(0.6, 0.99), margin=st.floats(0.0, 0.3))
+def test_links_keep_to_the_policy(world: tuple[list[Record], list[Entry]], auto: float, margin: float) -> None:
+    policy = Policy(auto=auto, review=0.55, margin=margin)
+    for verdict in verdicts(books(*world, policy=policy)).values():
+        if verdict.action != "link":
+            continue
+        assert verdict.entry is not None
+        assert verdict.score >= auto
+        best, *others = verdict.candidates
+        assert best.entry == verdict.entry.id
+        assert best.taken_by is None
+        agreeing = [field for field, found in best.fields.items() if field != "currency" and (found.score or 0) >= 0.8]
+        assert len(agreeing) >= EVIDENCE
+        assert {"name", "reference"} & set(agreeing)
+        for other in others:
+            if other.taken_by is None and other.score >= policy.review:
+                assert best.score - other.score >= margin - 1e-4
+
+
+@QUICK
+@given(world=worlds())
+def test_every_verdict_says_why(world: tuple[list[Record], list[Entry]]) -> None:
+    for verdict in verdicts(books(*world)).values():
+        assert verdict.why
+        assert 0.0 <= verdict.score <= 1.0
+        assert verdict.readiness is not None
+        assert (verdict.gate is not None) == (verdict.action in {"review", "refuse"})
+        for candidate in verdict.candidates:
+            assert set(candidate.fields) == {"name", "amount", "date", "currency", "reference"}
+            assert all(found.score is None or 0.0 <= found.score <= 1.0 for found in candidate.fields.values())
+
+
+@QUICK
+@given(world=worlds())
+def test_the_same_books_give_the_same_verdicts(world: tuple[list[Record], list[Entry]]) -> None:
+    assert verdicts(books(*world)) == verdicts(books(*world))
+
+
+def compared(record: Record, entry: Entry) -> Comparison:
+    """The comparison of one bill and one entry, looked up or not."""
+    assert isinstance(record.body, Bill)
+    ours, theirs = of_bill("b", record.body, None), of_entry(entry)
+    pairs = [(a, b) for a in ours.names for b in theirs.names]
+    return compare(ours, theirs, max(similarities(pairs), default=None))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    cents=st.integers(1, 10**7),
+    steps=st.lists(st.integers(0, 10**6), min_size=2, max_size=2).map(sorted),
+    up=st.booleans(),
+    as_payment=st.booleans(),
+    number=st.sampled_from(NUMBERS),
+)
+def test_moving_the_amount_away_never_raises_the_score(
+    cents: int, steps: list[int], up: bool, as_payment: bool, number: str | None
+) -> None:
+    total = Decimal(cents) / 100
+    make = payment if as_payment else invoice
+    amounts = [total + Decimal(step) / 100 * (1 if up else -1) for step in steps]
+    near, far = (
+        compared(bill(total=total, number=number), make(amount=max(amount, Decimal("0.01")))) for amount in amounts
+    )
+    assert far.score <= near.score
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    steps=st.lists(st.integers(0, 400) | st.sampled_from(TERMS), min_size=2, max_size=2).map(sorted),
+    later=st.booleans(),
+    terms=st.none() | st.sampled_from(TERMS),
+    as_payment=st.booleans(),
+    number=st.sampled_from(NUMBERS),
+)
+def test_moving_the_date_away_never_raises_the_score(
+    steps: list[int], later: bool, terms: int | None, as_payment: bool, number: str | None
+) -> None:
+    record = bill(due_on=None if terms is None else MAY + timedelta(days=terms), number=number)
+    days = [MAY + timedelta(days=step if later else -step) for step in steps]
+    make = payment if as_payment else invoice
+    near, far = (compared(record, make(issued_on=day, paid_on=day if as_payment else None)) for day in days)
+    assert far.score <= near.score
+
+
+@given(missing=st.sets(st.sampled_from(["counterparty", "amount", "issued_on", "currency", "number"])))
+def test_a_missing_field_says_nothing(missing: set[str]) -> None:
+    found = compared(bill(), invoice(**dict.fromkeys(missing)))
+    names = {"counterparty": "name", "issued_on": "date", "number": "reference"}
+    for field in missing:
+        assert found.fields[names.get(field, field)].score is None  # type: ignore[index]
+    everything = compared(bill(), invoice())
+    assert found.score <= everything.score
+    for field, score in found.fields.items():
+        assert score.score in (None, everything.fields[field].score)
+
+
+def test_a_bill_with_one_field_missing_is_still_found() -> None:
+    for field in ("number", "issued_on", "due_on"):
+        assert decided(bill(**{field: None}), invoice()).action == "link", field
+    for field in ("number", "issued_on", "counterparty", "currency"):
+        assert decided(bill(), invoice(**{field: None})).action in {"link", "review"}, field
+    assert decided(bill(currency="XXX"), invoice()).action == "link"
+
+
+@QUICK
+@given(
+    name=st.sampled_from(
+        ["sluice & sons", "SLUICE AND SONS SAS", "Sons & Sluice", "Sluice & Sons S.A.R.L.", "Slúice & Sôns"]
+    )
+)
+def test_how_the_name_is_written_does_not_change_the_outcome(name: str) -> None:
+    expected = outcome(decided(bill(number=None), invoice(number=None)))
+    assert expected == ("link", None, "e1")
+    assert outcome(decided(bill(number=None), invoice(number=None, counterparty=name))) == expected
