@@ -30,6 +30,8 @@ from common.settings import Settings
 
 log = structlog.get_logger()
 T = TypeVar("T")
+Task = Callable[[], Coroutine[Any, Any, None]]
+Stop = Callable[[], Coroutine[Any, Any, None]]
 
 PUBLISH_TIMEOUT = 5.0
 """Seconds to wait for a publish acknowledgement; a disk under load takes one."""
@@ -89,11 +91,16 @@ class Bus:
         self._client: Client | None = None
         self._fatal: WeirError | None = None
         self._stopping = False
+        self._tasks: list[tuple[Task, Stop]] = []
         self.started = anyio.Event()
 
     # --- life ---------------------------------------------------------------------------------------
 
-    async def run(self, *tasks: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def add_task(self, task: Task, stop: Stop) -> None:
+        """Run `task` while the service is up; `stop` ends it in good order before the broker is left."""
+        self._tasks.append((task, stop))
+
+    async def run(self, *tasks: Task) -> None:
         """Serve until SIGTERM or SIGINT, then finish what was begun and leave.
 
         `tasks` run beside the handlers once the broker is connected, and are cancelled at the end. Raises
@@ -108,6 +115,8 @@ class Bus:
         async with anyio.create_task_group() as group:
             for task in tasks:
                 group.start_soon(task)
+            for task, _stop in self._tasks:
+                group.start_soon(self._once_started, task)
             await self._app.run()
             group.cancel_scope.cancel()
         if self._fatal is not None:
@@ -126,10 +135,11 @@ class Bus:
         await self.broker.stop()
         self._client = None
 
-    def stop(self, reason: WeirError) -> None:
-        """End the process in good order because of `reason`."""
-        self._fatal = self._fatal or reason
-        log.error("service.stopping", why=str(reason))
+    def stop(self, reason: WeirError | None = None) -> None:
+        """End `run` in good order; with a `reason`, `run` raises it."""
+        if reason is not None:
+            self._fatal = self._fatal or reason
+            log.error("service.stopping", why=str(reason))
         self._app.exit()
 
     @property
@@ -152,9 +162,16 @@ class Bus:
         self.started.set()
         log.info("service.ready", instance=self.instance, region=self.region)
 
+    async def _once_started(self, task: Task) -> None:
+        await self.started.wait()
+        await task()
+
     async def _on_shutdown(self) -> None:
         self._stopping = True
         log.info("service.draining", instance=self.instance)
+        async with anyio.create_task_group() as group:
+            for _task, stop in self._tasks:
+                group.start_soon(stop)
 
     async def _on_error(self, error: Exception) -> None:
         if not self._stopping:

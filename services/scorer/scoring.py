@@ -66,7 +66,8 @@ class Scoring:
                 group.start_soon(self._publish, view, decision, limit)
         for delivery in batch:
             await delivery.done()
-        log.info("scorer.decided", workspace=workspace, **Counter(decision.action for decision in decisions))
+        counts = Counter[str](decision.action for decision in decisions)
+        log.info("scorer.decided", workspace=workspace, **counts)
 
     async def _publish(self, view: View, decision: Decision, limit: anyio.CapacityLimiter) -> None:
         bus, names = self._bus, self._bus.topology

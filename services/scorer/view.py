@@ -89,7 +89,7 @@ class View:
                 feed.take(message)
             except (msgspec.MsgspecError, ValueError) as error:
                 # A view that stopped here would hold up the workspace for ever; what it cannot read it cannot use.
-                log.error("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
+                log.warning("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
             feed.reached = message.metadata.sequence.stream
             self._moved.set()
 

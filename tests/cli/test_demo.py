@@ -77,7 +77,6 @@ MOMENTS: dict[str, Callable[[Tally], bool]] = {
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.xdist_group("kill")
 @pytest.mark.parametrize("service", MOMENTS)
 async def test_kill_9_of_any_service_changes_nothing(service: str, undisturbed: EndState, tmp_path: Path) -> None:
     async def kill(weir: Installation, tally: Tally) -> None:

@@ -175,7 +175,7 @@ async def test_each_message_of_a_batch_has_its_own_fate(bus: Bus, settings: Sett
 
         with anyio.fail_after(15):
             await settled()
-        service._app.exit()
+        service.stop()
 
     assert sorted(seen) == [("good", 1), ("park", 1), ("retry", 1), ("retry", 2), ("retry", 3)]
     notices = await bus.js.stream_info(bus.topology.notices)
@@ -219,7 +219,7 @@ async def test_calls_are_answered_refused_or_reported_as_unanswered(bus: Bus, se
         )
         ready = await bus.client.request(subjects.ready(bus.region, "poster"), timeout=5)
         assert msgspec.json.decode(ready.data)["ready"] is True
-        service._app.exit()
+        service.stop()
 
 
 async def test_ticks_of_a_workspace_collapse_into_the_newest(bus: Bus) -> None:

@@ -276,7 +276,7 @@ async def running(bus: Bus) -> AsyncIterator[None]:
     done, _ = await asyncio.wait({task, started}, timeout=15, return_when=asyncio.FIRST_COMPLETED)
     assert started in done, "the service did not start"
     yield
-    bus._app.exit()
+    bus.stop()
     await task
 
 
