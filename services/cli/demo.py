@@ -101,7 +101,10 @@ async def _change(bookkeeper: Bookkeeper, tally: Tally) -> report.Changes:
     )
     if len(made) < 3:
         raise WeirError(f"only {len(made)} unpaid bills were created, three are needed to change; use more --bills")
-    edited, paid, deleted = (tally.bills[key].id for key in made[:3])
+    # A correction shows in Qonto only where Weir drew the document: the supplier's own stays as it is.
+    drawn = next((key for key in made if not tally.bills[key].documents), made[0])
+    made.remove(drawn)
+    edited, paid, deleted = (tally.bills[key].id for key in (drawn, *made[:2]))
     new = await bookkeeper.enter_bill_like(edited, number="NEW-2718")
     await bookkeeper.edit(edited, number="FIXED-3141")
     await bookkeeper.pay(paid)

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from services.scorer.facts import Facts
 
-_NEAR = Decimal("0.01")
+_NEAR = Decimal("0.002")
+"""Amounts further apart than this share say that it is another document, whatever else agrees."""
 _CONVERTED = Decimal("0.04")
 _TELLING = 8
 """A word of at most so many documents leads to them all by itself."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from rapidfuzz import fuzz
 
@@ -54,7 +55,7 @@ def world(size: int) -> tuple[list[Record], list[Entry]]:
     records = []
     for n in range(BILLS):
         model, supplier = dice.choice(entries), dice.randrange(len(names))
-        fields = {
+        fields: dict[str, Any] = {
             "vendor": Ref(id=str(supplier), name=names[supplier]),
             "total": Decimal(dice.randrange(500, 500_000)) / 100,
         }

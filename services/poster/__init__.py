@@ -1,0 +1,1 @@
+"""Carries decisions out in Qonto: mirror, ledger, posting, reviews."""

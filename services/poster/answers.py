@@ -1,0 +1,146 @@
+"""People's answers to reviews: checked against the question that counts now, carried out, and closed."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from common import subjects
+from common.bus import Bus, Stored
+from common.consume import Delivery
+from common.errors import AskPerson, NotConnected, Refused, RetryLater, WeirError
+from common.messages import Bill, Entry, Record, ReviewOutcome, ReviewRequested, ReviewResolved
+from services.poster.claims import Claims
+from services.poster.document import facts
+from services.poster.entries import Entries
+from services.poster.job import Job
+from services.poster.plan import Order
+from services.poster.posting import PAUSE, Poster
+from services.poster.reviews import Reviews
+
+
+class Rejected(WeirError):  # noqa: N818
+    """The answer cannot be carried out; the review stays as it is."""
+
+
+class Answers:
+    """Carries answers out as one worker."""
+
+    def __init__(self, bus: Bus, poster: Poster) -> None:
+        self._bus = bus
+        self._poster = poster
+        self._reviews = Reviews(bus)
+        self._entries = Entries(bus)
+        self._claims = Claims(bus)
+
+    async def handle(self, deliveries: Sequence[Delivery[ReviewResolved]]) -> None:
+        """Carry answers out one by one: two answers of a batch may be to the same question."""
+        for delivery in deliveries:
+            try:
+                await self._answer(delivery)
+            except NotConnected as error:
+                await delivery.failed(RetryLater(str(error), PAUSE))
+            except WeirError as error:
+                await delivery.failed(error)
+            else:
+                await delivery.done()
+
+    async def _answer(self, delivery: Delivery[ReviewResolved]) -> None:
+        answer = delivery.message
+        *_, workspace, key = delivery.subject.split(".")
+        asked = await self._reviews.newest(workspace, key)
+        try:
+            question = await self._open(asked, answer)
+            record = await self._record(workspace, key, question)
+            if answer.action == "refuse":
+                await self._reviews.close(question, "refused", by=answer.by, why=answer.note)
+                return
+            entry = await self._entry(workspace, key, answer)
+        except Rejected as error:
+            await self._reject(delivery, workspace, key, asked, str(error))
+            return
+        order = Order(
+            id=question.review,
+            workspace=workspace,
+            realm=question.realm,
+            bill=question.bill,
+            action=answer.action,
+            record_seq=record.sequence,
+            record_hash=record.message.content_hash,
+            source=question,
+            entry=entry.id if entry is not None else None,
+            entry_kind=entry.kind if entry is not None else None,
+            by=answer.by,
+        )
+        [job] = await self._poster.carry_out([order])
+        await self._close(delivery, question, job)
+
+    async def _close(self, delivery: Delivery[ReviewResolved], question: ReviewRequested, job: Job) -> None:
+        answer, order = delivery.message, job.order
+        match job.error:
+            case AskPerson(gate="uncertain"):
+                await self._reviews.close(question, "superseded", by=answer.by, why=str(job.error))
+                await self._reviews.ask(order, job.error, job.record)
+            case AskPerson() | Refused():
+                await self._reject(delivery, order.workspace, order.key, None, str(job.error), question)
+            case None if job.posting is not None and job.posting.outcome == "stale":
+                await self._reject(delivery, order.workspace, order.key, None, str(job.posting.why), question)
+            case None:
+                entry = job.posting.entry if job.posting is not None else None
+                outcome: ReviewOutcome = "created" if order.action == "create" else "linked"
+                await self._reviews.close(question, outcome, by=answer.by, entry=entry, why=answer.note)
+            case error:
+                raise error
+
+    async def _open(self, asked: Stored[ReviewRequested] | None, answer: ReviewResolved) -> ReviewRequested:
+        if asked is None:
+            raise Rejected("no review was ever requested for this bill")
+        if asked.message.review != answer.review:
+            raise Rejected("another review of this bill has taken its place")
+        closed = await self._reviews.closing(asked)
+        if closed is not None:
+            raise Rejected(f"the review was already closed: {closed.outcome}{f' by {closed.by}' if closed.by else ''}")
+        return asked.message
+
+    async def _record(self, workspace: str, key: str, question: ReviewRequested) -> Stored[Record]:
+        name = subjects.record(self._bus.region, workspace, "bill", key)
+        stored = (await self._bus.latest(self._bus.topology.records, [name], Record)).get(name)
+        if stored is None:
+            raise Rejected("QuickBooks no longer has the bill")
+        body = stored.message.body
+        deleted = stored.message.deleted or not isinstance(body, Bill)
+        if not deleted and isinstance(body, Bill) and facts(body) != facts(question.summary):
+            raise Rejected("the bill changed since the review was requested; a new one follows")
+        return stored
+
+    async def _entry(self, workspace: str, key: str, answer: ReviewResolved) -> Entry | None:
+        if answer.action != "link" or answer.entry is None:
+            return None
+        try:
+            entry = await self._entries.get(workspace, answer.entry, "invoice", "transaction")
+        except subjects.BadTokenError as error:
+            raise Rejected(str(error)) from None
+        if entry is None:
+            raise Rejected(f"Qonto has no entry {answer.entry} that Weir knows of")
+        if not entry.live:
+            raise Rejected(f"entry {entry.id} is {'gone' if entry.deleted else entry.status} in Qonto")
+        holder = await self._claims.holder(workspace, entry.kind, entry.id)
+        if holder not in {None, key}:
+            raise Rejected(f"entry {entry.id} already serves bill {holder}")
+        return entry
+
+    async def _reject(
+        self,
+        delivery: Delivery[ReviewResolved],
+        workspace: str,
+        key: str,
+        asked: Stored[ReviewRequested] | None,
+        why: str,
+        question: ReviewRequested | None = None,
+    ) -> None:
+        """Refuse one answer, on the subject where its sender looks for it."""
+        question = question or (asked.message if asked is not None else None)
+        if question is None:
+            raise Refused(f"{why}: {workspace} {key}", field="review", fix="answer a review that was requested")
+        named = msgspec.structs.replace(question, review=delivery.message.review)
+        identity = f"rejected-{delivery.sequence}"
+        await self._reviews.close(named, "rejected", by=delivery.message.by, why=why, key=identity)

@@ -1,0 +1,51 @@
+"""The poster's process: wires the Qonto connection, the mirror, and the decisions and answers it carries out."""
+
+from functools import partial
+
+import httpx
+
+from common import http, subjects, topology
+from common.bus import Bus
+from common.connections import prove_master_key
+from common.consume import batches
+from common.messages import Decision, Mirror, ReviewResolved
+from common.service import main
+from common.settings import Settings
+from common.vault import Vault
+from services.poster.answers import Answers
+from services.poster.connection import QontoConnections, identify, oauth_app, staging
+from services.poster.mirror import QontoMirror
+from services.poster.posting import Poster
+from services.poster.qonto import Qonto
+
+DECISIONS = 100
+"""Decisions taken at a time: enough to fill uploads, few enough to hand over within a minute."""
+ANSWERS = 20
+
+
+def build(bus: Bus, client: httpx.AsyncClient) -> Vault:
+    """Register everything the poster does on `bus`; UserError if a setting it needs is missing."""
+    vault = Vault(bus.settings.sealing_key())
+    connections = QontoConnections(bus, vault, oauth_app(bus.settings), client, partial(identify, client))
+    connections.serve()
+    qonto = Qonto(client, connections)
+    bus.answers(subjects.call(bus.region, "qonto", "mirror"), Mirror, QontoMirror(bus, qonto, connections).bring_up)
+    batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
+    batches(bus, bus.topology.answers, ReviewResolved, Answers(bus, Poster(bus, qonto, "answers")).handle, size=ANSWERS)
+    return vault
+
+
+async def serve(settings: Settings) -> None:
+    """Post until the process is told to stop."""
+    async with http.client(settings.qonto_api_url, staging(settings)) as client:
+        bus = Bus(settings, "poster")
+        vault = build(bus, client)
+        await bus.connect()
+        await topology.ensure(bus.js, bus.topology)
+        await prove_master_key(bus, vault)
+        await bus.run()
+
+
+def run() -> None:
+    """The `weir poster` command."""
+    main("poster", serve)

@@ -1,0 +1,76 @@
+"""The Qonto side of a connection: which app asks, for which organization, and how it is taken back."""
+
+import httpx
+import structlog
+
+from common import qonto as wire
+from common import subjects
+from common.connections import Connections
+from common.errors import NotConnected, RetryLater
+from common.http import repeated
+from common.messages import Disconnect, Done, Exchange
+from common.oauth import OAuthApp, Tokens
+from common.settings import Settings
+
+log = structlog.get_logger()
+
+SCOPES = (
+    "offline_access organization.read supplier_invoice.read supplier_invoice.write attachment.read attachment.write"
+)
+
+
+def oauth_app(settings: Settings) -> OAuthApp:
+    """Weir as Qonto knows it; UserError when the client is not configured."""
+    return OAuthApp(
+        provider="qonto",
+        client_id=settings.required("qonto_client_id"),
+        client_secret=settings.required("qonto_client_secret"),
+        authorize_url=f"{settings.qonto_oauth_url}/oauth2/auth",
+        token_url=f"{settings.qonto_oauth_url}/oauth2/token",
+        revoke_url=f"{settings.qonto_oauth_url}/oauth2/revoke",
+        scope=SCOPES,
+        credentials="body",
+        pkce=True,
+        headers=staging(settings),
+    )
+
+
+def staging(settings: Settings) -> dict[str, str]:
+    """The header that Qonto's sandbox wants on every call."""
+    token = settings.qonto_staging_token
+    return {"X-Qonto-Staging-Token": token.get_secret_value()} if token is not None else {}
+
+
+def bearer(access: str) -> dict[str, str]:
+    """The header that carries an access token."""
+    return {"Authorization": f"Bearer {access}"}
+
+
+async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange) -> str:
+    """The organization a fresh grant is for, which Qonto tells only when asked."""
+    try:
+        response = await repeated(http, "GET", "/v2/organization", headers=bearer(tokens.access))
+    except httpx.HTTPError as error:
+        raise RetryLater(f"Qonto does not tell the organization: {type(error).__name__}") from None
+    if response.status_code != 200:
+        raise RetryLater(f"Qonto does not tell the organization: HTTP {response.status_code}")
+    return wire.organization(response.content).id
+
+
+class QontoConnections(Connections):
+    """Connections whose end also takes back what the person agreed to, not only the token."""
+
+    async def disconnect(self, request: Disconnect) -> Done:
+        """Drop the consent, revoke the grant, forget the token. RetryLater while Qonto cannot be reached."""
+        try:
+            grant = await self.grant(subjects.workspace(request.workspace))
+            response = await self._http.delete("/v2/oauth2/consents", headers=bearer(grant.access))
+        except NotConnected:
+            return await super().disconnect(request)
+        except httpx.HTTPError as error:
+            raise RetryLater(f"Qonto cannot be reached to drop the consent: {type(error).__name__}") from None
+        if response.status_code >= 500 or response.status_code == 429:
+            raise RetryLater(f"Qonto does not drop the consent now: HTTP {response.status_code}")
+        # Any other refusal means that the token is dead already.
+        log.info("poster.consent_dropped", workspace=request.workspace, status=response.status_code)
+        return await super().disconnect(request)

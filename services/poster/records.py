@@ -1,0 +1,64 @@
+"""What QuickBooks holds, as far as a posting needs it."""
+
+from datetime import date
+
+from common import subjects
+from common.buckets import Documents
+from common.bus import Bus
+from common.errors import RetryLater
+from common.messages import Company, Record, RecordKind, Vendor, now
+from services.poster.document import File, load
+from services.poster.job import Job
+from services.poster.plan import Order, paid_on
+
+
+class Records:
+    """Reads the records of all workspaces."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._documents = Documents(bus)
+
+    async def fill(self, jobs: list[Job]) -> None:
+        """Give every job its record; those whose record is not there (yet) end with RetryLater."""
+        names = {self._subject(job.order, "bill", job.order.key): job for job in jobs}
+        found = await self._bus.latest(self._bus.topology.records, names, Record)
+        for name, job in names.items():
+            stored = found.get(name)
+            if stored is None or stored.sequence < job.order.record_seq:
+                job.error = RetryLater(f"bill {job.order.key} is not in the records yet")
+            else:
+                job.record = stored.message
+
+    async def payment_day(self, job: Job) -> date:
+        """When the bill was paid, as the accounts have it."""
+        if job.record is None or job.bill is None:
+            raise RetryLater(f"bill {job.order.key} is not there")
+        names = [
+            self._subject(job.order, "billpayment", f"{job.order.realm}-{link.id}")
+            for link in job.bill.links
+            if link.kind.startswith("BillPayment")
+        ]
+        found = await self._bus.latest(self._bus.topology.records, names, Record)
+        return paid_on(job.record, [stored.message for stored in found.values()], now().date())
+
+    async def file(self, job: Job) -> File:
+        """The bill's document."""
+        if job.record is None or job.bill is None:
+            raise RetryLater(f"bill {job.order.key} is not there")
+        order = job.order
+        names = [self._subject(order, "vendor", f"{order.realm}-{job.bill.vendor.id}")]
+        vendors = await self._bus.latest(self._bus.topology.records, names, Record)
+        pattern = f"{self._bus.region}.record.{order.workspace}.company.*"
+        company = await self._bus.newest(self._bus.topology.records, pattern, Record)
+        vendor = next((stored.message.body for stored in vendors.values()), None)
+        buyer = company.message.body if company is not None and company.message.realm == order.realm else None
+        return await load(
+            self._documents,
+            job.record,
+            vendor if isinstance(vendor, Vendor) else None,
+            buyer if isinstance(buyer, Company) else None,
+        )
+
+    def _subject(self, order: Order, kind: RecordKind, key: str) -> str:
+        return subjects.record(self._bus.region, order.workspace, kind, key)

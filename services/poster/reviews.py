@@ -1,0 +1,126 @@
+"""Reviews: asking a person, and saying what became of the question."""
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Decimal
+
+import nats.js.errors
+import structlog
+
+from common import codec, subjects
+from common.bus import Bus, Stored
+from common.errors import AskPerson
+from common.messages import Bill, Record, Ref, ReviewClosed, ReviewOutcome, ReviewRequested, now
+from services.poster.plan import Order
+
+log = structlog.get_logger()
+
+
+class Reviews:
+    """The reviews of all workspaces, as the public subjects tell them."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._stream = bus.topology.reviews
+
+    async def newest(self, workspace: str, key: str) -> Stored[ReviewRequested] | None:
+        """The question that counts for a bill: the newest one, asked or refused."""
+        names = [subjects.review(self._bus.region, step, workspace, key) for step in ("requested", "refused")]
+        found = await self._bus.latest(self._stream, names, ReviewRequested)
+        return max(found.values(), key=lambda stored: stored.sequence, default=None)
+
+    async def closing(self, asked: Stored[ReviewRequested]) -> ReviewClosed | None:
+        """What closed a review, or None while it is open; a refused answer closes nothing."""
+        review = asked.message
+        name = subjects.review(self._bus.region, "closed", review.workspace, f"{review.realm}-{review.bill}")
+        sequence = asked.sequence
+        while True:
+            try:
+                found = await self._bus.js.get_msg(self._stream, seq=sequence + 1, subject=name, next=True)
+            except nats.js.errors.NotFoundError:
+                return None
+            closed = codec.decode(found.data or b"", ReviewClosed)
+            if closed.review == review.review and closed.outcome != "rejected":
+                return closed
+            sequence = int(found.seq or 0)
+
+    async def ask(self, order: Order, error: AskPerson, record: Record | None) -> None:
+        """Raise a review for what only a person can decide; the same question of the same order once."""
+        source = order.source
+        body = record.body if record is not None else None
+        request = ReviewRequested(
+            review=review_id(order.id, error.gate),
+            workspace=order.workspace,
+            realm=order.realm,
+            bill=order.bill,
+            requested_at=now(),
+            score=source.score,
+            why=str(error),
+            summary=body if isinstance(body, Bill) else _unknown_bill(source),
+            gate=error.gate,
+            counterfactual=source.counterfactual,
+            readiness=source.readiness,
+            candidates=source.candidates,
+        )
+        await self.publish(request)
+
+    async def publish(self, request: ReviewRequested) -> None:
+        """Put a question on the public subject."""
+        key = f"{request.realm}-{request.bill}"
+        name = subjects.review(self._bus.region, "requested", request.workspace, key)
+        await self._bus.publish(name, request, stream=self._stream, key=f"requested-{request.review}")
+        log.info("poster.review_asked", workspace=request.workspace, bill=key, gate=request.gate)
+
+    async def close(
+        self,
+        review: ReviewRequested,
+        outcome: ReviewOutcome,
+        *,
+        by: str | None = None,
+        entry: str | None = None,
+        why: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Say what became of a review (or, as `rejected`, of one answer)."""
+        closed = ReviewClosed(
+            review=review.review,
+            workspace=review.workspace,
+            realm=review.realm,
+            bill=review.bill,
+            outcome=outcome,
+            closed_at=now(),
+            by=by,
+            entry=entry,
+            why=why,
+        )
+        name = subjects.review(self._bus.region, "closed", closed.workspace, f"{closed.realm}-{closed.bill}")
+        await self._bus.publish(name, closed, stream=self._stream, key=key or f"closed-{review.review}")
+        log.info("poster.review_closed", workspace=closed.workspace, review=closed.review, outcome=outcome)
+
+    async def supersede(self, orders: Sequence[Order]) -> None:
+        """Close the open reviews that later decisions on their bills have made pointless."""
+        region = self._bus.region
+        wanted = {
+            subjects.review(region, step, order.workspace, order.key): order
+            for order in orders
+            for step in ("requested", "refused")
+            if order.by is None and order.action not in {"review", "refuse"}
+        }
+        for name, asked in (await self._bus.latest(self._stream, wanted, ReviewRequested)).items():
+            order = wanted[name]
+            decided_at = getattr(order.source, "decided_at", None)
+            if decided_at is None or asked.message.requested_at >= decided_at or await self.closing(asked):
+                continue
+            await self.close(asked.message, "superseded", why=f"a later decision: {order.action}")
+
+
+def review_id(order: str, gate: str) -> str:
+    """The id of the question that `gate` raises about one order."""
+    return hashlib.sha256(f"{order}|{gate}".encode()).hexdigest()[:32]
+
+
+def _unknown_bill(source: object) -> Bill:
+    """A summary for a bill QuickBooks no longer shows."""
+    if isinstance(source, ReviewRequested):
+        return source.summary
+    return Bill(vendor=Ref(id="-", name="deleted in QuickBooks"), total=Decimal(0), balance=Decimal(0), currency="EUR")

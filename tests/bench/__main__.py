@@ -1,0 +1,6 @@
+"""`make bench`: every bench in turn, each a ratio against a baseline of the same run."""
+
+from tests.bench import bench_broker, bench_matching
+
+for bench in (bench_matching, bench_broker):
+    bench.main()

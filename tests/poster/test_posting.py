@@ -1,0 +1,246 @@
+"""Decisions become entries: created, linked, paid, replaced, withdrawn, and never twice."""
+
+import time
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from common.buckets import Documents
+from common.messages import BillPayment, Document, Link, Notice, Posting, Ref
+from services.poster.ledger import document_key
+from tests.poster.desk import WS, Desk, bill, pdf_saying
+
+
+async def test_a_created_bill_is_uploaded_read_back_and_told(desk: Desk) -> None:
+    decision = await desk.create("1")
+    posting = await desk.posting(decision)
+    assert (posting.outcome, posting.revision) == ("created", 1)
+    assert posting.verified_at is not None
+    [invoice] = await desk.invoices("1")
+    assert invoice["id"] == posting.entry
+    assert invoice["file_name"] == f"QBO-{desk.realm}-1-r1__Imaginary-Quarry-Ltd-F-100.pdf"
+    assert [entry.id for entry in await desk.entries("invoice")] == [posting.entry]
+    assert await desk.claim("invoice", invoice["id"]) == f"{desk.realm}-1"
+
+
+async def test_the_same_decision_again_makes_nothing_new(desk: Desk) -> None:
+    decision = await desk.create("1")
+    first = await desk.posting(decision)
+    for _ in range(3):
+        await desk.redeliver(decision)
+    other = await desk.create("2", bill("F-200"))
+    await desk.posting(other)
+    assert len(await desk.invoices("1")) == 1
+    assert {one.id for one in await desk.postings("1")} == {first.id}
+
+
+async def test_a_batch_shares_its_calls(desk: Desk) -> None:
+    begun = time.time()
+    decisions = [await desk.create(str(number), bill(f"F-{number}")) for number in range(1, 41)]
+    postings = [await desk.posting(decision, within=60) for decision in decisions]
+    assert {posting.outcome for posting in postings} == {"created"}
+    assert len(await desk.invoices()) == 40
+    calls = await desk.calls(begun)
+    assert calls["POST /v2/supplier_invoices/bulk"] <= 6
+    assert sum(calls.values()) <= 40 + 6 + 20, calls
+
+
+async def test_a_supplier_document_goes_up_as_it_is(desk: Desk) -> None:
+    data = pdf_saying("Invoice number F-100")
+    document = Document(
+        sha256=await Documents(desk.bus).put(data),
+        name="scan.pdf",
+        content_type="application/pdf",
+        size=len(data),
+        attachable="500",
+    )
+    decision = await desk.create("1", bill(), documents=(document,))
+    posting = await desk.posting(decision)
+    assert posting.why is None
+    assert await desk.uploaded(posting.entry) == data
+
+
+async def test_a_document_qonto_does_not_take_is_drawn_instead(desk: Desk) -> None:
+    document = Document(sha256="0" * 64, name="bill.docx", content_type="application/msword", size=9, attachable="1")
+    posting = await desk.posting(await desk.create("1", bill(), documents=(document,)))
+    assert posting.outcome == "created"
+    assert "bill.docx" in (posting.why or "")
+    assert (await desk.uploaded(posting.entry)).startswith(b"%PDF-")
+
+
+async def test_a_link_to_an_invoice_claims_it_and_marks_it_as_paid(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    record, sequence = await desk.record("1", bill(balance=Decimal(0)))
+    decision = await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice")
+    posting = await desk.posting(decision)
+    assert (posting.outcome, posting.entry, posting.why) == ("linked", foreign.id, "marked as paid")
+    assert await desk.claim("invoice", foreign.id) == f"{desk.realm}-1"
+    shown = await desk.entry("invoice", foreign.id)
+    assert (shown.status, shown.paid_on) == ("paid", date(2026, 4, 2))
+    assert await desk.invoices("1") == []
+
+
+async def test_a_link_to_a_transaction_attaches_the_document(desk: Desk) -> None:
+    await desk.mirror()
+    transaction = next(entry for entry in await desk.entries("transaction") if not entry.attachments)
+    record, sequence = await desk.record("1", bill())
+    decision = await desk.decide(record, sequence, "link", entry=transaction.id, entry_kind="transaction")
+    posting = await desk.posting(decision)
+    assert (posting.outcome, posting.entry_kind) == ("linked", "transaction")
+    assert len((await desk.entry("transaction", transaction.id)).attachments) == 1
+    await desk.redeliver(decision)
+    await desk.posting(await desk.create("2", bill("F-200")))
+    await desk.mirror()
+    assert len((await desk.entry("transaction", transaction.id)).attachments) == 1
+
+
+async def test_an_entry_another_bill_holds_is_contested(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    record, sequence = await desk.record("1", bill("F-1"))
+    await desk.posting(await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice"))
+    record, sequence = await desk.record("2", bill("F-2"))
+    await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice")
+    review = await desk.asked("2", "contested")
+    assert f"{desk.realm}-1" in review.why
+    assert review.summary.number == "F-2"
+    assert await desk.claim("invoice", foreign.id) == f"{desk.realm}-1"
+    own = (await desk.posting(await desk.create("3", bill("F-3")))).entry
+    record, sequence = await desk.record("4", bill("F-4"))
+    await desk.decide(record, sequence, "link", entry=own, entry_kind="invoice")
+    await desk.asked("4", "contested")
+
+
+async def test_paid_and_unpaid_follow_the_bill(desk: Desk) -> None:
+    created = await desk.posting(await desk.create("1"))
+    payment = BillPayment(vendor=Ref(id="7"), total=Decimal(120), currency="EUR", paid_on=date(2026, 3, 20))
+    await desk.put("90", "billpayment", payment)
+    paid = bill(balance=Decimal(0), links=(Link(id="90", kind="BillPaymentCheck"),))
+    record, sequence = await desk.record("1", paid)
+    posting = await desk.posting(await desk.decide(record, sequence, "link", entry=created.entry, entry_kind="invoice"))
+    assert (posting.outcome, posting.entry, posting.revision) == ("paid", created.entry, 1)
+    assert (await desk.entry("invoice", str(created.entry))).paid_on == date(2026, 3, 20)
+    record, sequence = await desk.record("1", bill())
+    posting = await desk.posting(await desk.decide(record, sequence))
+    assert posting.outcome == "unpaid"
+    assert (await desk.entry("invoice", str(created.entry))).status == "to_review"
+    assert len(await desk.invoices("1")) == 1
+
+
+async def test_a_mark_weir_did_not_make_stays(desk: Desk) -> None:
+    created = await desk.posting(await desk.create("1"))
+    await desk.patch(str(created.entry), status="paid")
+    await desk.mirror()
+    record, sequence = await desk.record("1", bill(memo="seen"))
+    posting = await desk.posting(await desk.decide(record, sequence))
+    assert posting.outcome == "unchanged"
+    assert [one["status"] for one in await desk.invoices("1")] == ["paid"]
+
+
+async def test_a_changed_bill_is_superseded_and_the_old_entry_names_its_successor(desk: Desk) -> None:
+    first = await desk.posting(await desk.create("1"))
+    second = await desk.posting(await desk.create("1", bill(total="144.00")))
+    assert (second.outcome, second.revision, second.replaced) == ("superseded", 2, first.entry)
+    by_id = {one["id"]: one for one in await desk.invoices("1")}
+    assert by_id[first.entry]["status"] == "rejected"
+    assert by_id[second.entry]["file_name"] in by_id[first.entry]["declined_note"]
+    assert [one["id"] for one in await desk.live("1")] == [second.entry]
+    assert await desk.claim("invoice", str(first.entry)) is None
+    unchanged = await desk.posting(await desk.create("1", bill(total="144.00", memo="only for us")))
+    assert unchanged.outcome == "unchanged"
+
+
+async def test_a_paid_entry_of_weirs_own_can_be_superseded(desk: Desk) -> None:
+    first = await desk.posting(await desk.create("1", bill(balance=Decimal(0))))
+    assert first.why == "marked as paid"
+    second = await desk.posting(await desk.create("1", bill("F-101", balance=Decimal(0))))
+    assert second.outcome == "superseded"
+    assert [(one["id"], one["status"]) for one in await desk.live("1")] == [(second.entry, "paid")]
+
+
+async def test_what_the_status_forbids_goes_to_a_person_before_anything_is_uploaded(desk: Desk) -> None:
+    first = await desk.posting(await desk.create("1"))
+    await desk.patch(str(first.entry), status="scheduled")
+    await desk.create("1", bill(total="144.00"))
+    assert "scheduled" in (await desk.asked("1", "status forbids")).why
+    assert [one["id"] for one in await desk.invoices("1")] == [first.entry]
+
+
+async def test_a_deleted_bill_takes_its_entry_with_it(desk: Desk) -> None:
+    first = await desk.posting(await desk.create("1"))
+    record, sequence = await desk.record("1", None, deleted=True)
+    decision = await desk.decide(record, sequence, "withdraw")
+    posting = await desk.posting(decision)
+    assert (posting.outcome, posting.entry) == ("withdrawn", first.entry)
+    assert await desk.live("1") == []
+    await desk.redeliver(decision)
+    reborn = await desk.posting(await desk.create("1", bill("F-101")))
+    assert (reborn.outcome, reborn.revision) == ("created", 2)
+    assert len(await _outcomes(desk, "1", "withdrawn")) == 1
+
+
+async def test_a_deleted_bill_only_lets_go_of_a_foreign_entry(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    record, sequence = await desk.record("1", bill())
+    await desk.posting(await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice"))
+    record, sequence = await desk.record("1", None, deleted=True)
+    posting = await desk.posting(await desk.decide(record, sequence, "withdraw"))
+    assert posting.outcome == "withdrawn"
+    assert await desk.claim("invoice", foreign.id) is None
+    assert (await desk.entry("invoice", foreign.id)).live
+
+
+async def test_a_stale_decision_is_refused(desk: Desk) -> None:
+    old, old_sequence = await desk.record("1", bill())
+    await desk.posting(await desk.create("1", bill(total="144.00")))
+    posting = await desk.posting(await desk.decide(old, old_sequence))
+    assert posting.outcome == "stale"
+    assert len(await desk.invoices("1")) == 1
+
+
+async def test_one_refused_document_fails_alone_and_can_be_retried(desk: Desk) -> None:
+    await desk.fault("status", "/bulk$", status=400, body='{"errors":[{"code":"invalid","detail":"no such file"}]}')
+    failed = await desk.create("1")
+    posting = await desk.posting(failed)
+    assert (posting.outcome, posting.field) == ("failed", "document")
+    assert posting.fix
+    notice = await desk.until(lambda: _notice(desk, "failed"))
+    assert notice.stream == desk.bus.topology.decisions
+    await desk.redeliver(failed)
+    [created] = await desk.until(lambda: _outcomes(desk, "1", "created"))
+    assert created.revision == 1
+    assert len(await desk.invoices("1")) == 1
+
+
+@pytest.mark.parametrize("tail", ["", "/file"])
+async def test_an_item_s_error_is_found_by_its_key_and_the_others_go_on(desk: Desk, tail: str) -> None:
+    """HTTP 200 with an error for one item and silence about the others."""
+    pointer = f"/supplier_invoices/idempotency_key/{document_key(WS, desk.realm, '2', 1)}{tail}"
+    error = {"code": "invalid", "detail": "File is too large or wrong content type", "source": {"pointer": pointer}}
+    body = msgspec.json.encode({"supplier_invoices": [], "errors": [error]}).decode()
+    await desk.fault("status", "/bulk$", status=200, body=body)
+    batch = [(await desk.record(str(number), bill(f"F-{number}"))) for number in range(1, 4)]
+    decisions = [await desk.decide(record, sequence) for record, sequence in batch]
+    outcomes = [(await desk.posting(decision)).outcome for decision in decisions]
+    assert outcomes == ["created", "failed", "created"]
+    assert len(await desk.invoices()) == 2
+
+
+async def test_refusing_one_of_many_fails_only_that_one(desk: Desk) -> None:
+    await desk.fault("status", "/bulk$", status=400, body='{"errors":[{"code":"invalid","detail":"one is bad"}]}')
+    await desk.fault("status", "/bulk$", status=400, body='{"errors":[{"code":"invalid","detail":"this one"}]}')
+    decisions = [await desk.create(str(number), bill(f"F-{number}")) for number in range(1, 5)]
+    outcomes = [(await desk.posting(decision)).outcome for decision in decisions]
+    assert sorted(outcomes) == ["created", "created", "created", "failed"]
+
+
+async def _notice(desk: Desk, kind: str) -> Notice | None:
+    return next((one for one in await desk.notices() if one.kind == kind), None)
+
+
+async def _outcomes(desk: Desk, ident: str, outcome: str) -> list[Posting]:
+    return [one for one in await desk.postings(ident) if one.outcome == outcome]

@@ -1,0 +1,114 @@
+"""People answer: what is carried out, and what is refused with a reason."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from common import subjects
+from common.messages import Bill, ReviewRequested, ReviewResolved, now
+from tests.poster.desk import WS, Desk, bill
+
+
+async def ask(desk: Desk, ident: str, body: Bill, step: str = "requested", **more: Any) -> ReviewRequested:
+    """A review as the scorer raises it."""
+    request = ReviewRequested(
+        review=uuid.uuid4().hex,
+        workspace=WS,
+        realm=desk.realm,
+        bill=ident,
+        requested_at=more.pop("requested_at", now()),
+        score=0.7,
+        why="a test says so",
+        summary=body,
+        **more,
+    )
+    name = subjects.review(desk.bus.region, step, WS, f"{desk.realm}-{ident}")
+    await desk.bus.publish(name, request, stream=desk.bus.topology.reviews)
+    return request
+
+
+@pytest.mark.parametrize("step", ["requested", "refused"])
+async def test_create_is_carried_out_and_a_second_answer_is_refused(desk: Desk, step: str) -> None:
+    record, sequence = await desk.record("1", bill())
+    await desk.decide(record, sequence, "review")
+    request = await ask(desk, "1", bill(), step)
+    answer = ReviewResolved(review=request.review, action="create", by="A. Tester", note="looks right")
+    await desk.answer("1", answer)
+    closed = await desk.closed("1", request.review)
+    posting = await desk.posting(request.review, bill="1")
+    assert (closed.outcome, closed.by, closed.entry) == ("created", "A. Tester", posting.entry)
+    assert len(await desk.invoices("1")) == 1
+    await desk.answer("1", answer)
+    second = await desk.closed("1", request.review, nth=2)
+    assert second.outcome == "rejected"
+    assert "already closed" in (second.why or "")
+    assert len(await desk.invoices("1")) == 1
+
+
+async def test_link_needs_an_entry_that_is_there_live_and_free(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    await desk.record("1", bill())
+    request = await ask(desk, "1", bill())
+    for number, (entry, why) in enumerate((("no.such", "cannot be used"), ("unknown", "no entry")), start=1):
+        await desk.answer("1", ReviewResolved(review=request.review, action="link", entry=entry, by="A. Tester"))
+        closed = await desk.closed("1", request.review, nth=number)
+        assert closed.outcome == "rejected"
+        assert why in (closed.why or "")
+    await desk.answer("1", ReviewResolved(review=request.review, action="link", entry=foreign.id, by="A. Tester"))
+    closed = await desk.closed("1", request.review, nth=3)
+    assert (closed.outcome, closed.entry) == ("linked", foreign.id)
+    await desk.record("2", bill("F-2"))
+    other = await ask(desk, "2", bill("F-2"))
+    await desk.answer("2", ReviewResolved(review=other.review, action="link", entry=foreign.id, by="A. Tester"))
+    closed = await desk.closed("2", other.review)
+    assert closed.outcome == "rejected"
+    assert f"{desk.realm}-1" in (closed.why or "")
+
+
+async def test_refuse_closes_without_any_effect(desk: Desk) -> None:
+    await desk.record("1", bill())
+    request = await ask(desk, "1", bill())
+    await desk.answer("1", ReviewResolved(review=request.review, action="refuse", by="A. Tester", note="not ours"))
+    closed = await desk.closed("1", request.review)
+    assert (closed.outcome, closed.why) == ("refused", "not ours")
+    assert await desk.invoices("1") == []
+
+
+async def test_stale_answers_are_refused(desk: Desk) -> None:
+    await desk.record("1", bill())
+    old = await ask(desk, "1", bill())
+    new = await ask(desk, "1", bill())
+    await desk.answer("1", ReviewResolved(review=old.review, action="create", by="A. Tester"))
+    closed = await desk.closed("1", old.review)
+    assert closed.outcome == "rejected"
+    assert "taken its place" in (closed.why or "")
+    await desk.record("1", bill(total="144.00"))
+    await desk.answer("1", ReviewResolved(review=new.review, action="create", by="A. Tester"))
+    closed = await desk.closed("1", new.review)
+    assert closed.outcome == "rejected"
+    assert "bill changed" in (closed.why or "")
+    assert await desk.invoices("1") == []
+
+
+async def test_a_later_decision_closes_what_was_asked(desk: Desk) -> None:
+    request = await ask(desk, "1", bill(), requested_at=now() - timedelta(minutes=5))
+    posting = await desk.posting(await desk.create("1"))
+    assert posting.outcome == "created"
+    assert (await desk.closed("1", request.review)).outcome == "superseded"
+
+
+async def test_a_person_may_move_a_bill_to_another_entry(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    created = await desk.posting(await desk.create("1"))
+    record, sequence = await desk.record("1", bill())
+    await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice")
+    review = await desk.asked("1", "already posted")
+    await desk.answer("1", ReviewResolved(review=review.review, action="link", entry=foreign.id, by="A. Tester"))
+    assert (await desk.closed("1", review.review)).outcome == "linked"
+    assert [one["status"] for one in await desk.invoices("1")] == ["rejected"]
+    assert await desk.claim("invoice", str(created.entry)) is None
+    assert await desk.claim("invoice", foreign.id) == f"{desk.realm}-1"
