@@ -103,6 +103,8 @@ _TRANSIENT: tuple[type[BaseException], ...] = (
 
 def verdict(error: BaseException, attempt: int) -> Verdict:
     """The fate of a message that met `error` on its `attempt`-th delivery (1 = first)."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group wraps what one of its tasks raised
     match error:
         case RetryLater():
             return Verdict(Fate.RETRY, str(error), backoff(attempt) if error.delay is None else error.delay)

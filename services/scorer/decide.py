@@ -96,29 +96,31 @@ class Judge:
         """Candidates of a bill, best first; an invoice and the payments Qonto matched it with count once."""
         if key not in self._ranked:
             bill = self._books.facts_of(key)
-            found = [self._unit(bill, unit, payments) for unit, payments in self._units(bill).items()]
+            found = [self._unit(bill, unit) for unit in self._units(bill)]
             shown = (scored for scored in found if scored.score >= WORTH_SHOWING)
             self._ranked[key] = sorted(shown, key=lambda scored: (-scored.score, scored.key))
         return self._ranked[key]
 
-    def _units(self, bill: Facts) -> dict[str, list[str]]:
-        """Candidates with the payments that are part of them; a settled payment never stands alone."""
+    def _units(self, bill: Facts) -> set[str]:
+        """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
         books = self._books
-        units: dict[str, list[str]] = {}
+        units: set[str] = set()
         for key in books.index.candidates(bill):
             invoice = books.invoice_of(key)
             if invoice is None:
-                units.setdefault(key, [])
+                units.add(key)
             elif invoice.origin is None and f"invoice-{invoice.id}" in books.index:
-                units.setdefault(f"invoice-{invoice.id}", []).append(key)
+                units.add(f"invoice-{invoice.id}")
         return units
 
-    def _unit(self, bill: Facts, key: str, payments: Iterable[str]) -> Scored:
+    def _unit(self, bill: Facts, key: str) -> Scored:
+        """An entry with the payments that are part of it: they say what it does not."""
         scored = self._compare(bill, key)
         comparison = scored.comparison
-        for payment in payments:
-            comparison = comparison.completed_by(self._compare(bill, payment).comparison)
         also = tuple(f"transaction-{ident}" for ident in scored.entry.matched)
+        for payment in also:
+            if payment in self._books.index:
+                comparison = comparison.completed_by(self._compare(bill, payment).comparison)
         return replace(scored, comparison=comparison, also=also)
 
     def _compare(self, bill: Facts, key: str) -> Scored:
@@ -146,7 +148,7 @@ class Judge:
         books = self._books
         if scored.score < books.policy.review:
             return None
-        for rival in books.rivals(key, books.index.facts(scored.key)):
+        for rival in self._rivals(key, scored):
             theirs = self._candidate(rival, scored.key)
             if theirs is None or theirs.score < books.policy.review or self._prefers_another(rival, theirs):
                 continue
@@ -156,6 +158,12 @@ class Judge:
             elif theirs.score > scored.score - books.policy.margin:
                 return rival
         return None
+
+    def _rivals(self, key: str, scored: Scored) -> list[str]:
+        """Other open bills that the entry, or a payment that is part of it, could belong to."""
+        books = self._books
+        members = [one for one in (scored.key, *scored.also) if one in books.index]
+        return sorted({rival for one in members for rival in books.rivals(key, books.index.facts(one))})
 
     def _candidate(self, key: str, entry: str) -> Scored | None:
         return next((scored for scored in self._rank(key) if scored.key == entry), None)
@@ -198,7 +206,10 @@ class Judge:
         copy = self._books.earlier_copy(key)
         if copy is not None:
             return "duplicate", f"bill {_id(copy)} has the same supplier, number and total"
-        if len(best.comparison.agreeing) < EVIDENCE:
+        if best.comparison.conflict:
+            return "other number", _because(best)
+        identified = best.comparison.same_identity or {"name", "reference"} & set(best.comparison.agreeing)
+        if len(best.comparison.agreeing) < EVIDENCE or not identified:
             only = ", ".join(best.comparison.agreeing) or "nothing"
             return "single evidence", f"only {only} agrees; equal amounts alone prove nothing"
         second = next((scored for scored in ranked if scored.key != best.key and self._in_the_running(scored)), None)
@@ -224,7 +235,7 @@ class Judge:
         if entry is None or not entry.live:
             why = "the entry this bill was linked to is gone from Qonto"
             return Verdict("review", 0.0, why, gate="changed", readiness=assessment.readiness)
-        scored = self._compare(books.facts_of(key), served) if served in books.index else None
+        scored = self._unit(books.facts_of(key), served) if served in books.index else None
         if scored is None or scored.score < books.policy.auto:
             score = scored.score if scored else 0.0
             why = f"the bill no longer fits the entry it was linked to ({_per_cent(score)})"
@@ -258,7 +269,7 @@ class Judge:
         The same number; or the same amount on the same days under a name that is not plainly another; or the
         same supplier and amount on the bill's due date, which OCR takes for its date now and then.
         """
-        if scored.taken_by is not None or scored.comparison.conflict:
+        if scored.taken_by is not None or scored.comparison.conflict or self._goes_to_another(key, scored):
             return False
         fields = scored.comparison.fields
         name, amount, day = (fields[field].score or 0.0 for field in ("name", "amount", "date"))
@@ -266,6 +277,18 @@ class Judge:
             return True
         due = self._books.index.facts(scored.key).since == self._books.facts_of(key).until
         return amount >= _EQUAL and ((day >= model.AGREES and name >= _NOT_ANOTHER) or (name >= _SAME and due))
+
+    def _goes_to_another(self, key: str, scored: Scored) -> bool:
+        """Whether another bill is linked to the entry, posted already or not."""
+        books = self._books
+        for rival in self._rivals(key, scored):
+            theirs = self._candidate(rival, scored.key)
+            if theirs is not None and theirs.score >= books.policy.auto:
+                ranked = [self._with_taker(rival, one) for one in self._rank(rival)]
+                verdict = self._choose(rival, ranked, assess(books.bill(rival), books.vendor_of(rival), books.policy))
+                if verdict.action == "link" and verdict.entry == scored.entry:
+                    return True
+        return False
 
     def _by_readiness(self, assessment: Assessment, ranked: list[Scored], reason: str) -> Verdict:
         policy, ready = self._books.policy, assessment.readiness

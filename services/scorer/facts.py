@@ -13,6 +13,9 @@ from common.quickbooks import NO_CURRENCY
 from services.scorer.names import Name, name
 from services.scorer.references import Reference, reference
 
+_HEAD = 4
+"""Letters of a word that survive most abbreviations."""
+
 Money = tuple[str, Decimal]
 """A currency and an amount in it."""
 
@@ -37,6 +40,11 @@ class Facts:
     vat: str | None = None
     iban: str | None = None
     payment: bool = False
+
+    @property
+    def heads(self) -> frozenset[str]:
+        """The first letters of each word of the names: what is left of a word that was cut or misspelt."""
+        return frozenset(word[:_HEAD] for name in self.names for word in (*name.tokens, name.joined) if len(word) > 1)
 
 
 def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None) -> Facts:

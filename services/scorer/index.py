@@ -8,8 +8,10 @@ from decimal import Decimal
 
 from services.scorer.facts import Facts
 
-_NEAR = Decimal("0.002")
-"""Amounts further apart than this share say that it is another document, whatever else agrees."""
+_CENTS = Decimal("0.02")
+"""Amounts this near lead to each other all by themselves; rounding is no more."""
+_NEAR = Decimal("0.01")
+"""The share by which amounts of one supplier may differ."""
 _CONVERTED = Decimal("0.04")
 _TELLING = 8
 """A word of at most so many documents leads to them all by itself."""
@@ -23,8 +25,7 @@ class Index:
 
     def __init__(self) -> None:
         self._facts: dict[str, Facts] = {}
-        self._amounts: defaultdict[str, _Amounts] = defaultdict(list)
-        self._converted: defaultdict[str, _Amounts] = defaultdict(list)
+        self._amounts: defaultdict[tuple[str, ...], _Amounts] = defaultdict(list)
         self._keyed: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
 
     def __len__(self) -> int:
@@ -37,10 +38,8 @@ class Index:
         """Add a document, or put its new facts in place of the old."""
         self.remove(facts.key)
         self._facts[facts.key] = facts
-        for currency, amount in (*facts.exact, *facts.net):
-            insort(self._amounts[currency], (amount, facts.key))
-        for currency, amount in facts.about:
-            insort(self._converted[currency], (amount, facts.key))
+        for place, amount in _places(facts):
+            insort(self._amounts[place], (amount, facts.key))
         for key in _keys(facts):
             self._keyed[key].add(facts.key)
 
@@ -49,10 +48,8 @@ class Index:
         facts = self._facts.pop(key, None)
         if facts is None:
             return
-        for currency, amount in (*facts.exact, *facts.net):
-            _drop(self._amounts[currency], (amount, key))
-        for currency, amount in facts.about:
-            _drop(self._converted[currency], (amount, key))
+        for place, amount in _places(facts):
+            _drop(self._amounts[place], (amount, key))
         for name in _keys(facts):
             self._keyed[name].discard(key)
             if not self._keyed[name]:
@@ -66,19 +63,33 @@ class Index:
         """Keys of documents worth comparing with `facts`, sorted."""
         found: set[str] = set()
         for currency, amount in (*facts.exact, *facts.net):
-            found |= _within(self._amounts.get(currency, []), amount, _NEAR)
-        for currency, amount in facts.exact:
-            found |= _within(self._converted.get(currency, []), amount, _CONVERTED)
-        for currency, amount in facts.about:
-            found |= _within(self._amounts.get(currency, []), amount, _CONVERTED)
+            found |= self._within((currency,), amount, _CENTS)
+            for head in facts.heads:
+                found |= self._within((currency, head), amount, abs(amount) * _NEAR)
+        for head in facts.heads:
+            for currency, amount in facts.exact:
+                found |= self._within((currency, head, "converted"), amount, abs(amount) * _CONVERTED)
+            for currency, amount in facts.about:
+                found |= self._within((currency, head), amount, abs(amount) * _CONVERTED)
         for key in _keys(facts):
             holders = self._keyed.get(key, set())
-            if key[0] != "word" or len(holders) <= _TELLING:
+            if key[0] != "word" or len(holders) <= _TELLING or not facts.exact:
                 found |= holders
         for word in _words(facts):
             found |= self._keyed.get(("unread", word), set())
         found.discard(facts.key)
         return sorted(found)
+
+    def _within(self, place: tuple[str, ...], amount: Decimal, slack: Decimal) -> set[str]:
+        amounts = self._amounts.get(place, [])
+        first = bisect_left(amounts, (amount - slack, ""))
+        found: set[str] = set()
+        for position in range(first, len(amounts)):
+            value, key = amounts[position]
+            if value > amount + slack:
+                break
+            found.add(key)
+        return found
 
 
 def _keys(facts: Facts) -> Iterable[tuple[str, str]]:
@@ -103,16 +114,15 @@ def _words(facts: Facts) -> set[str]:
     return {token for name in facts.names for token in name.tokens if len(token) > 3}
 
 
-def _within(amounts: _Amounts, amount: Decimal, tolerance: Decimal) -> set[str]:
-    slack = abs(amount) * tolerance
-    first = bisect_left(amounts, (amount - slack, ""))
-    found: set[str] = set()
-    for position in range(first, len(amounts)):
-        value, key = amounts[position]
-        if value > amount + slack:
-            break
-        found.add(key)
-    return found
+def _places(facts: Facts) -> Iterable[tuple[tuple[str, ...], Decimal]]:
+    """Where the amounts of a document are kept: by currency, and by currency and the beginnings of its words."""
+    for currency, amount in dict.fromkeys((*facts.exact, *facts.net)):
+        yield (currency,), amount
+        for head in facts.heads:
+            yield (currency, head), amount
+    for currency, amount in facts.about:
+        for head in facts.heads:
+            yield (currency, head, "converted"), amount
 
 
 def _drop(amounts: _Amounts, item: tuple[Decimal, str]) -> None:

@@ -144,6 +144,7 @@ def test_tokens_do_not_show_themselves() -> None:
 def test_the_table_of_fates() -> None:
     assert verdict(RetryLater("x", delay=3), 1).delay == 3
     assert verdict(Refused("x", field="total", fix="y"), 1).fate is Fate.PARK
+    assert verdict(ExceptionGroup("tasks", [RetryLater("x", delay=3)]), 50).delay == 3
     assert verdict(TimeoutError(), 50).fate is Fate.RETRY
     assert verdict(KeyError("bug"), 1).fate is Fate.RETRY
     assert verdict(KeyError("bug"), 8).fate is Fate.PARK

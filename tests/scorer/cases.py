@@ -118,7 +118,9 @@ def verdicts(found: Books, *idents: str) -> dict[str, Verdict]:
     return {one.partition("-")[2]: judge.decide(one) for one in keys}
 
 
-def decided(record: Record, *entries: Entry, policy: Policy | None = None, **claims: str) -> Verdict:
+def decided(
+    record: Record, *entries: Entry, policy: Policy | None = None, claims: Mapping[str, str] | None = None
+) -> Verdict:
     """The verdict on one bill of a known vendor that meets these entries."""
     return verdicts(books([vendor(), record], entries, policy=policy, claims=claims))[record.id]
 

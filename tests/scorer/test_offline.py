@@ -12,7 +12,7 @@ from common.errors import UserError
 from services.scorer.offline import score
 from tests.conftest import ROOT
 
-BILL = {
+BILL: dict[str, Any] = {
     "Id": "145",
     "SyncToken": "0",
     "DocNumber": "F-2026-1001",
@@ -26,7 +26,7 @@ BILL = {
     "Balance": 120.0,
     "MetaData": {"CreateTime": "2026-05-01T10:00:00-07:00", "LastUpdatedTime": "2026-05-01T10:00:00-07:00"},
 }
-INVOICE = {
+INVOICE: dict[str, Any] = {
     "id": "018f0000-0000-7000-8000-000000000001",
     "organization_id": "018f0000-0000-7000-8000-00000000000a",
     "status": "to_review",
@@ -43,7 +43,7 @@ INVOICE = {
     "is_credit_note": False,
     "matched_transactions": [],
 }
-PAYMENT = {
+PAYMENT: dict[str, Any] = {
     "id": "018f0000-0000-7000-8000-000000000002",
     "transaction_id": "lock-1-transaction-1",
     "amount": 89.9,
@@ -68,8 +68,16 @@ def lines(path: Path, *objects: Any) -> Path:
     return path
 
 
-def decisions(capsys: pytest.CaptureFixture[str], **files: Path) -> list[dict[str, Any]]:
-    score(**files)
+def decisions(
+    capsys: pytest.CaptureFixture[str],
+    *,
+    bills: Path,
+    entries: Path,
+    vendors: Path | None = None,
+    policy: Path | None = None,
+) -> list[dict[str, Any]]:
+    """What `weir score` writes about these files."""
+    score(bills=bills, entries=entries, vendors=vendors, policy=policy)
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
