@@ -92,6 +92,7 @@ class Bus:
         self._fatal: WeirError | None = None
         self._stopping = False
         self._tasks: list[tuple[Task, Stop]] = []
+        self._after_reconnect: list[Callable[[], None]] = []
         self.started = anyio.Event()
 
     # --- life ---------------------------------------------------------------------------------------
@@ -99,6 +100,10 @@ class Bus:
     def add_task(self, task: Task, stop: Stop) -> None:
         """Run `task` while the service is up; `stop` ends it in good order before the broker is left."""
         self._tasks.append((task, stop))
+
+    def after_reconnect(self, do: Callable[[], None]) -> None:
+        """Call `do` whenever the connection came back: what the broker was asked before, it has forgotten."""
+        self._after_reconnect.append(do)
 
     async def run(self, *tasks: Task) -> None:
         """Serve until SIGTERM or SIGINT, then finish what was begun and leave.
@@ -183,6 +188,8 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         log.info("broker.reconnected")
+        for do in self._after_reconnect:
+            do()
 
     async def _on_closed(self) -> None:
         if not self._stopping:

@@ -143,6 +143,7 @@ class Pull(Generic[T]):
 
     async def run(self) -> None:
         """Pull until `stop`."""
+        self._bus.after_reconnect(self._ask_anew)
         inbox = self._bus.client.new_inbox()
         subscription = await self._bus.client.subscribe(f"{inbox}.*", cb=self._send.send)
         try:
@@ -161,10 +162,14 @@ class Pull(Generic[T]):
     async def stop(self) -> None:
         """Take no further messages and wait, a while, for the batch in hand to finish."""
         self._stopping = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._ask_anew()
         with anyio.move_on_after(_GRACE):
             await self._stopped.wait()
+
+    def _ask_anew(self) -> None:
+        """Give up waiting on the present request; the loop makes another, or ends."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def _first(self, inbox: str) -> Msg | None:
         """Wait for a message; None after a while, or when the service stops."""
