@@ -5,8 +5,6 @@ leave open: a publish always names its stream, carries an id and waits for the a
 out all or nothing; the client reconnects for ever; a connection closed for good ends the process.
 """
 
-import os
-import signal
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -23,7 +21,7 @@ from faststream.nats.security import NatsToken
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from common import codec, subjects, tether, topology
+from common import codec, subjects, topology
 from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, UserError, WeirError, verdict
 from common.messages import Answer, Notice, Refusal
 from common.settings import Settings
@@ -114,7 +112,6 @@ class Bus:
         await self.connect()
         await topology.ensure(self.js, self.topology)
         self._answer_readiness()
-        tether.on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._app.on_shutdown(self._on_shutdown)
         self._app.after_startup(self._on_started)
         async with anyio.create_task_group() as group:

@@ -1,11 +1,13 @@
 """The start of every service process: settings, logs, event loop, and errors a person can read."""
 
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 
 import anyio
 
-from common import logs
+from common import logs, tether
 from common.errors import UserError, WeirError
 from common.settings import Settings, load
 
@@ -14,7 +16,7 @@ STOPPED = 1
 
 
 def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
-    """Run one service until it is told to stop.
+    """Run one service until it is told to stop, or the process that started it is gone.
 
     Exits 2 with one line when settings or input are wrong, 1 when the process had to stop; a supervisor
     starts it anew then.
@@ -22,6 +24,7 @@ def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
     try:
         settings = load()
         logs.configure(name, level=settings.log_level, style=settings.log_format)
+        tether.on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
         anyio.run(serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
     except (WeirError, BaseExceptionGroup) as raised:
         error = _first(raised)

@@ -4,6 +4,7 @@ Commands are named by import path and loaded when called, so an installation wit
 that service's command and does not need the others' libraries.
 """
 
+import signal
 import sys
 from importlib.metadata import version
 
@@ -45,6 +46,8 @@ for _name, _what in (
 
 def main() -> None:
     """Entry point; bad input ends with one line and exit code 2."""
+    # Told to stop or Ctrl-C: the same drain. (Services bring their own handlers.)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     code: object = 0
     try:
         code = app()

@@ -144,10 +144,14 @@ class Judge:
         return next((bill for bill in claims if bill is not None and bill != key), None)
 
     def _rival(self, key: str, scored: Scored) -> str | None:
-        """Another open bill with a better or equal right to the entry."""
+        """Another open bill with a better or equal right to the entry.
+
+        A candidate too weak to be linked is lost only to a bill that is linked to it: where nobody is sure, a
+        person is asked about every bill concerned.
+        """
         books = self._books
-        if scored.score < books.policy.review:
-            return None
+        if scored.score < books.policy.auto:
+            return self._linked(key, scored) if scored.score >= books.policy.review else None
         for rival in self._rivals(key, scored):
             theirs = self._candidate(rival, scored.key)
             if theirs is None or theirs.score < books.policy.review or self._prefers_another(rival, theirs):
@@ -269,7 +273,7 @@ class Judge:
         The same number; or the same amount on the same days under a name that is not plainly another; or the
         same supplier and amount on the bill's due date, which OCR takes for its date now and then.
         """
-        if scored.taken_by is not None or scored.comparison.conflict or self._goes_to_another(key, scored):
+        if scored.taken_by is not None or scored.comparison.conflict or self._linked(key, scored):
             return False
         fields = scored.comparison.fields
         name, amount, day = (fields[field].score or 0.0 for field in ("name", "amount", "date"))
@@ -278,17 +282,19 @@ class Judge:
         due = self._books.index.facts(scored.key).since == self._books.facts_of(key).until
         return amount >= _EQUAL and ((day >= model.AGREES and name >= _NOT_ANOTHER) or (name >= _SAME and due))
 
-    def _goes_to_another(self, key: str, scored: Scored) -> bool:
-        """Whether another bill is linked to the entry, posted already or not."""
+    def _linked(self, key: str, scored: Scored) -> str | None:
+        """Another bill that is linked to the entry, posted already or not."""
         books = self._books
+        auto = books.policy.auto
         for rival in self._rivals(key, scored):
             theirs = self._candidate(rival, scored.key)
-            if theirs is not None and theirs.score >= books.policy.auto:
-                ranked = [self._with_taker(rival, one) for one in self._rank(rival)]
+            if theirs is not None and theirs.score >= auto:
+                # Only what is strong enough to be linked needs its rivals known, so this never comes back here.
+                ranked = [self._with_taker(rival, one) if one.score >= auto else one for one in self._rank(rival)]
                 verdict = self._choose(rival, ranked, assess(books.bill(rival), books.vendor_of(rival), books.policy))
                 if verdict.action == "link" and verdict.entry == scored.entry:
-                    return True
-        return False
+                    return rival
+        return None
 
     def _by_readiness(self, assessment: Assessment, ranked: list[Scored], reason: str) -> Verdict:
         policy, ready = self._books.policy, assessment.readiness
