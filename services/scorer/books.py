@@ -19,7 +19,8 @@ class Books:
     """Pure state, fed by streams in any order; the newest version of each thing wins.
 
     `entries` are keyed `{kind}-{id}`. Entries that Weir made are kept apart in `made`, by bill and id: they are
-    never candidates, because a bill's duplicates are found from the bills themselves.
+    never candidates, because a bill's duplicates are found from the bills themselves. `vendors_known` says
+    whether a vendor that is not here does not exist, or there is merely no list.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -28,6 +29,7 @@ class Books:
     entries: dict[str, Entry] = field(default_factory=dict)
     made: dict[str, dict[str, Entry]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
+    vendors_known: bool = True
     home_currency: str | None = None
     index: Index = field(default_factory=Index)
     bill_index: Index = field(default_factory=Index)

@@ -81,7 +81,7 @@ class Judge:
         books = self._books
         if books.bills[key].deleted:
             return Verdict("withdraw", 0.0, "the bill was deleted in QuickBooks")
-        assessment = assess(books.bill(key), books.vendor_of(key), books.policy)
+        assessment = self._assess(key)
         if books.has_own_entry(key):
             return self._by_readiness(assessment, [], "Weir already made an entry for this bill")
         served = books.serves(key)
@@ -89,6 +89,10 @@ class Judge:
             return self._keep_link(key, served, assessment)
         ranked = [self._with_taker(key, scored) for scored in self._rank(key)]
         return self._choose(key, ranked, assessment)
+
+    def _assess(self, key: str) -> Assessment:
+        books = self._books
+        return assess(books.bill(key), books.vendor_of(key), books.policy, vendors_known=books.vendors_known)
 
     # --- candidates ---------------------------------------------------------------------------------
 
@@ -291,7 +295,7 @@ class Judge:
             if theirs is not None and theirs.score >= auto:
                 # Only what is strong enough to be linked needs its rivals known, so this never comes back here.
                 ranked = [self._with_taker(rival, one) if one.score >= auto else one for one in self._rank(rival)]
-                verdict = self._choose(rival, ranked, assess(books.bill(rival), books.vendor_of(rival), books.policy))
+                verdict = self._choose(rival, ranked, self._assess(rival))
                 if verdict.action == "link" and verdict.entry == scored.entry:
                     return rival
         return None

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from common import qonto, quickbooks
 from common.errors import UserError
-from common.messages import Bill, Entry, Policy, Record, Vendor, now
+from common.messages import Entry, Policy, Record, now
 from common.wire import WireError
 from services.scorer.books import Books
 from services.scorer.decide import Judge, Verdict
@@ -47,17 +47,15 @@ def score(
 
     Nothing is written unless every input line could be read.
     """
-    books = Books(policy=_policy(policy) if policy else Policy(), home_currency=home_currency)
+    books = Books(
+        policy=_policy(policy) if policy else Policy(), home_currency=home_currency, vendors_known=vendors is not None
+    )
     for record in _records(vendors, "Vendor", home_currency) if vendors else ():
         books.take_record(record)
     order = []
     for record in _records(bills, "Bill", home_currency):
         books.take_record(record)
         order.append(record.key)
-        if vendors is None and isinstance(record.body, Bill):
-            # Without a list of vendors, one that a bill names is taken to exist.
-            reference = record.body.vendor
-            books.vendors.setdefault(f"{_REALM}-{reference.id}", Vendor(name=reference.name or reference.id))
     for entry in _lines(entries, _entry):
         books.take_entry(entry)
     judge = Judge(books)

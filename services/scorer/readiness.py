@@ -21,8 +21,11 @@ class Assessment:
     blocked: bool
 
 
-def assess(bill: Bill, vendor: Vendor | None, policy: Policy) -> Assessment:
-    """Assess one bill; every shortcoming is named in `lacks`."""
+def assess(bill: Bill, vendor: Vendor | None, policy: Policy, *, vendors_known: bool = True) -> Assessment:
+    """Assess one bill; every shortcoming is named in `lacks`.
+
+    Where nobody has a list of vendors (`vendors_known` False), that none is found counts for nothing.
+    """
     lacks: list[str] = []
     completeness = 1.0
     for cost, missing, what in (
@@ -38,9 +41,9 @@ def assess(bill: Bill, vendor: Vendor | None, policy: Policy) -> Assessment:
             lacks.append(what)
     counterparty = 1.0
     for cost, missing, what in (
-        (0.7, vendor is None, "a vendor record"),
+        (0.7, vendor is None and vendors_known, "a vendor record"),
         (0.5, vendor is not None and not vendor.active, "an active vendor"),
-        (0.2, vendor is not None and not _reachable(vendor), "an address, e-mail or tax number of the vendor"),
+        (0.2, vendor is not None and not _reachable(vendor, bill), "an address, e-mail or tax number of the vendor"),
     ):
         if missing:
             counterparty -= cost
@@ -68,8 +71,8 @@ def _adds_up(bill: Bill) -> bool:
     return any(abs(total - bill.total) <= slack for total in (net, net + (bill.tax or Decimal(0))))
 
 
-def _reachable(vendor: Vendor) -> bool:
-    return bool(vendor.address or vendor.email or vendor.tax_identifier or vendor.phone)
+def _reachable(vendor: Vendor, bill: Bill) -> bool:
+    return bool(vendor.address or bill.vendor_address or vendor.email or vendor.tax_identifier or vendor.phone)
 
 
 def _holds(bill: Bill, policy: Policy) -> tuple[str, ...]:
