@@ -85,7 +85,12 @@ async def broker(directory: Path, port: int = 0, token: str | None = None) -> As
 async def _start(command: list[str], directory: Path) -> anyio.abc.Process:
     with (directory / "nats.log").open("ab") as log:
         return await anyio.open_process(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, tether.VARIABLE: "1"}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, tether.VARIABLE: "1"},
+            start_new_session=True,  # the terminal's Ctrl-C must not end the broker before its clients
         )
 
 

@@ -31,12 +31,17 @@ SANDBOX_APPS = {
 
 @dataclass(frozen=True)
 class Installation:
-    """A running Weir on this machine. `logs` is None where services write to our terminal."""
+    """A running Weir on this machine.
+
+    `variables` is a file that tells other commands and programs of this user where the broker is; `logs` is
+    None where services write to our terminal.
+    """
 
     settings: Settings
     bus: Bus
     children: dict[str, Child]
     console_url: str
+    variables: Path
     logs: Path | None
 
 
@@ -62,6 +67,7 @@ async def installation(
             chosen |= _sandbox(base)
         settings = load(**{**base.model_dump(exclude_unset=True), **chosen})
         logs = directory / "logs" if own_logs else None
+        known = _variables(directory / "weir.env", settings)
         variables = environment(**chosen)
         names = [
             *(["sandbox"] if sandbox else []),
@@ -81,7 +87,7 @@ async def installation(
         for service, instances in (("puller", 1), ("poster", 1), ("console", 1), ("scorer", scorers)):
             await _ready(bus, service, instances)
         console = settings.console_url or f"http://{settings.console_host}:{settings.console_port}"
-        yield Installation(settings, bus, children, console, logs)
+        yield Installation(settings, bus, children, console, known, logs)
 
 
 def _sandbox(base: Settings) -> dict[str, object]:
@@ -110,6 +116,15 @@ def _master_key(path: Path) -> str:
     except FileExistsError:
         pass  # made at an earlier start
     return path.read_text().strip()
+
+
+def _variables(path: Path, settings: Settings) -> Path:
+    """What a shell sources to reach this broker (`set -a; . FILE`); readable for its user only."""
+    path.touch(mode=0o600)
+    token = settings.nats_token.get_secret_value() if settings.nats_token else ""
+    lines = {"WEIR_NATS_URL": settings.broker_url(), "WEIR_NATS_TOKEN": token, "WEIR_REGION": settings.region}
+    path.write_text("".join(f"{name}={value}\n" for name, value in lines.items() if value))
+    return path
 
 
 async def _answers(url: str) -> None:

@@ -56,6 +56,7 @@ class Child:
             stdout=sink,
             stderr=sink,
             env={**self.environment, tether.VARIABLE: "1"},
+            start_new_session=True,  # Ctrl-C is for us; we tell the children when it is their turn
         )
         if sink is not None:
             sink.close()

@@ -92,26 +92,23 @@ def _right(tally: Tally, key: str, truth: Mapping[str, Mapping[str, Any]]) -> bo
 
 @contextmanager
 def progress(screen: Console, title: str, tally: Tally) -> Iterator[Callable[[], None]]:
-    """Bars per stage; the yielded function redraws them from the tally."""
+    """Bars per stage, and what was decided below them; the yielded function redraws them from the tally."""
     bars = Progress(
-        TextColumn("  {task.description:<10}"), BarColumn(28), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-        console=screen, transient=False,
-    )  # fmt: skip
-    stages = {name: bars.add_task(name, total=None, note="") for name in ("pulled", "decided", "verified")}
+        TextColumn("  {task.description:<9}"), BarColumn(30), MofNCompleteColumn(), console=screen, transient=False
+    )
+    stages = {name: bars.add_task(name, total=None) for name in ("pulled", "decided", "verified")}
 
     def refresh() -> None:
-        bills = len(tally.bills)
-        fates = tally.fates()
-        decided = bills - fates["undecided"]
+        bills, fates = len(tally.bills), tally.fates()
         due = fates["linked"] + fates["created"] + fates["withdrawn"] + fates["unposted"]
-        notes = " · ".join(f"{count} {fate}" for fate, count in fates.most_common() if fate != "undecided")
         bars.update(stages["pulled"], total=bills or None, completed=bills)
-        bars.update(stages["decided"], total=bills or None, completed=decided, note=notes)
+        bars.update(stages["decided"], total=bills or None, completed=bills - fates["undecided"])
         bars.update(stages["verified"], total=due or None, completed=due - fates["unposted"])
 
     screen.print(f"\n[bold]{title}[/bold]")
     with bars:
         yield refresh
+    screen.print("  " + " · ".join(f"{count} {fate}" for fate, count in tally.fates().most_common()))
 
 
 def show(screen: Console, figures: Figures, tally: Tally, changes: Changes, weir: Installation) -> None:
@@ -144,6 +141,6 @@ def show(screen: Console, figures: Figures, tally: Tally, changes: Changes, weir
     screen.print(
         f"\n{figures.calls} API calls, {figures.seconds:g} s in all. Where to look next:\n"
         f"  logs of every service   {weir.logs}\n"
-        f"  reviews as they come    nats sub '{weir.settings.region}.review.requested.>'  (README: Subscribe)\n"
+        f"  reviews as they come    set -a; . {weir.variables}; set +a   and the subscriber of the README\n"
         f"  how it works and why    docs/how-it-works.md"
     )

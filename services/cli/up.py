@@ -3,12 +3,14 @@
 from typing import Annotated
 
 import anyio
+import httpx
 from cyclopts import Parameter
 from rich.console import Console
 
 from common import logs
 from common.settings import Settings, load
-from services.cli.installation import installation
+from services.cli.bookkeeper import Bookkeeper
+from services.cli.installation import Installation, installation
 
 
 def up(
@@ -26,7 +28,19 @@ def up(
 
 async def _up(settings: Settings, scorers: int, sandbox: bool) -> None:
     async with installation(settings, settings.data_dir, sandbox=sandbox, scorers=scorers) as weir:
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if sandbox:
+            await _first_company(weir)
         console.print(f"Weir is up. Console: {weir.console_url}  Broker: {weir.settings.nats_url}")
+        console.print(
+            f"For `weir pull` and your own subscribers in another terminal: set -a; . {weir.variables}; set +a"
+        )
         console.print("Connect accounts in the console; Ctrl-C stops everything.")
         await anyio.sleep_forever()
+
+
+async def _first_company(weir: Installation) -> None:
+    """Give an empty sandbox a company, or there would be nothing to connect."""
+    async with httpx.AsyncClient(base_url=weir.settings.quickbooks_api_url, timeout=60.0, trust_env=False) as http:
+        if not (await http.get("/sandbox/companies")).json()["companies"]:
+            await Bookkeeper.new_company(http, seed="weir", bills=520)

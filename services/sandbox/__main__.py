@@ -1,7 +1,5 @@
 """`python -m services.sandbox`"""
 
-from common.service import main
-from services.sandbox.app import serve
+from services.sandbox.app import run
 
-if __name__ == "__main__":
-    main("sandbox", serve)
+run()

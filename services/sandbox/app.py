@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from common.service import main
 from common.settings import Settings
 from services.sandbox.calls import Calls
 from services.sandbox.control import Control
@@ -124,7 +125,7 @@ async def serving(sandbox: Sandbox, folder: Path, quickbooks_port: int = 0, qont
         await task
 
 
-async def run(folder: Path, credentials: Credentials, *, quickbooks_port: int = 0, qonto_port: int = 0) -> None:
+async def listen(folder: Path, credentials: Credentials, *, quickbooks_port: int = 0, qonto_port: int = 0) -> None:
     """Serves until SIGTERM or SIGINT."""
     sandbox = build(folder, credentials)
     sockets = _bound(folder, quickbooks_port, qonto_port)
@@ -213,9 +214,14 @@ async def serve(settings: Settings) -> None:
     def secret(name: str) -> str:
         return settings.required(name) if getattr(settings, name) is not None else str(getattr(DEFAULTS, name))
 
-    await run(
+    await listen(
         settings.sandbox_dir or settings.data_dir / "sandbox",
         Credentials(**{one.name: secret(one.name) for one in fields(Credentials)}),
         quickbooks_port=settings.sandbox_quickbooks_port,
         qonto_port=settings.sandbox_qonto_port,
     )
+
+
+def run() -> None:
+    """The `weir sandbox` command."""
+    main("sandbox", serve)

@@ -123,9 +123,12 @@ class Books:
         return present if settled else None
 
     def rivals(self, key: str, entry: Facts) -> Iterable[str]:
-        """Other live bills that `entry` could belong to and that no entry serves yet."""
+        """Other live bills that `entry` could belong to and that no entry was linked to yet.
+
+        One that Weir made an entry for counts as before that: what is posted must not change what is decided.
+        """
         for other in self.bill_index.candidates(entry):
-            if other != key and self.serves(other) is None and not self.has_own_entry(other):
+            if other != key and self.serves(other) is None:
                 yield other
 
     def is_copy(self, one: str, other: str) -> bool:
