@@ -19,12 +19,13 @@ from faststream import AckPolicy, FastStream
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsToken
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from common import codec, subjects, topology
 from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, UserError, WeirError, verdict
 from common.messages import Answer, Notice, Refusal
-from common.settings import Settings
+from common.settings import Settings, without_userinfo
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -134,7 +135,10 @@ class Bus:
     async def close(self) -> None:
         """Leave the broker (for those who never `run`)."""
         self._stopping = True
-        await self.broker.stop()
+        try:
+            await self.broker.stop()
+        except nats.errors.Error as error:  # the broker left before us: there is nothing to drain
+            log.info("broker.gone", error=error)
         self._client = None
 
     def stop(self, reason: WeirError | None = None) -> None:
@@ -211,12 +215,16 @@ class Bus:
                     stream=stream,
                     headers={"Nats-Msg-Id": identity, **headers},
                 )
+            except nats.errors.MaxPayloadError:
+                raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
                 log.warning("bus.publish_retried", stream=stream, attempt=attempt, error=error)
                 await anyio.sleep(0.1 * attempt)
             else:
                 return int(ack.seq)
-        raise RetryLater(f"the broker does not take messages for {stream}")
+        raise RetryLater(
+            f"the broker does not take messages for {stream}; is WEIR_REGION right, and `weir setup` done?"
+        )
 
     async def publish_page(
         self, stream: str, page: Sequence[tuple[str, Any]], *, expected: Mapping[str, int] | None = None
@@ -247,6 +255,8 @@ class Bus:
                 if error.err_code != WRONG_LAST_SEQUENCE:
                     raise
                 raise Conflict(f"{stream}: a message of the page was replaced meanwhile") from error
+            except nats.errors.MaxPayloadError:
+                raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
                 log.warning("bus.page_retried", stream=stream, size=len(page), attempt=attempt, error=error)
                 await anyio.sleep(0.2 * attempt)
@@ -262,26 +272,43 @@ class Bus:
     # --- reading what streams hold --------------------------------------------------------------------
 
     async def latest(self, stream: str, names: Iterable[str], type_: type[T]) -> dict[str, Stored[T]]:
-        """The newest message of each subject that has one, by subject; up to 1024 subjects, one request."""
+        """The newest message of each subject that has one, by subject; up to 1024 subjects.
+
+        A message that cannot be read as `type_` is left out and logged: it must not stop those beside it.
+        """
         wanted = list(dict.fromkeys(names))
-        if not wanted:
-            return {}
+        found: dict[str, Stored[T]] = {}
+        while wanted:
+            answers, left = await self._direct_get(stream, wanted)
+            for answer in answers:
+                headers = answer.headers or {}
+                name, sequence = headers["Nats-Subject"], int(headers["Nats-Sequence"])
+                wanted.remove(name)
+                try:
+                    found[name] = Stored(name, sequence, codec.decode(answer.data, type_))
+                except msgspec.MsgspecError as error:
+                    log.warning("bus.unreadable", stream=stream, subject=name, sequence=sequence, error=error)
+            if not left or not answers:  # the broker cuts a large answer and says how many it left out
+                break
+        return found
+
+    async def _direct_get(self, stream: str, names: Sequence[str]) -> tuple[list[Msg], int]:
+        """The newest messages of these subjects as they are, and how many the broker left for another time."""
         inbox = self.client.new_inbox()
         subscription = await self.client.subscribe(inbox)
+        found: list[Msg] = []
         try:
-            request = msgspec.json.encode({"multi_last": wanted, "batch": len(wanted)})
+            request = msgspec.json.encode({"multi_last": names, "batch": len(names)})
             await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
-            found: dict[str, Stored[T]] = {}
             while True:
                 answer = await subscription.next_msg(timeout=PUBLISH_TIMEOUT)
                 headers = answer.headers or {}
                 status = headers.get("Status")
                 if status in {"204", "404"}:
-                    return found
+                    return found, int(headers.get("Nats-Num-Pending", 0))
                 if status is not None:
                     raise RetryLater(f"{stream}: {headers.get('Description', status)}")
-                name = headers["Nats-Subject"]
-                found[name] = Stored(name, int(headers["Nats-Sequence"]), codec.decode(answer.data, type_))
+                found.append(answer)
         except nats.errors.TimeoutError as error:
             raise RetryLater(f"{stream} does not answer") from error
         finally:
@@ -385,7 +412,7 @@ async def check_reachable(settings: Settings) -> None:
                 await remember(error)
                 await anyio.sleep(0.25)
     raise UserError(
-        f"WEIR_NATS_URL: the broker at {settings.broker_url()} cannot be used ({why}); "
+        f"WEIR_NATS_URL: the broker at {without_userinfo(settings.broker_url())} cannot be used ({why}); "
         "check the address and WEIR_NATS_TOKEN, or start all on one machine with `weir up`"
     )
 

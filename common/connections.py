@@ -5,10 +5,11 @@ connection across all processes (a lease), the result is stored by compare-and-s
 older refresh token is never sent while a newer one is stored: providers take a replay for theft.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Literal
 
+import anyio
 import httpx
 import msgspec
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from common import codec, subjects
 from common.buckets import Bucket, Kept
 from common.bus import Bus
-from common.errors import Conflict, NotConnected, Refused, RetryLater, UserError
+from common.errors import Conflict, NotConnected, Refused, RetryLater, UserError, backoff
 from common.lease import lease
 from common.messages import (
     Authorize,
@@ -38,6 +39,8 @@ REFRESH_EARLY = timedelta(minutes=5)
 STATE_TTL = 600
 """Seconds a person has to approve: both providers let a code live for ten minutes at most."""
 _REFRESH_WAIT = 30.0
+PERSIST_TRIES = 8
+"""Times that fresh tokens are offered to the broker, over half a minute."""
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,9 +134,9 @@ class Connections:
         account = subjects.token(await self._identify(tokens, request), "account")
         await self._kept.put(self._key(workspace), self._connection(workspace, account, tokens))
         log.info("connection.made", workspace=workspace, provider=self.provider, account=account)
-        await self._tell(workspace, "connected", f"{self.provider} account {account} is connected", None)
         tick = Tick(workspace=workspace, reason="connected", asked_at=now())
         await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
+        await self._tell(workspace, "connected", f"{self.provider} account {account} is connected", None)
         return Connected(workspace=workspace, account=account)
 
     async def disconnect(self, request: Disconnect) -> Done:
@@ -154,6 +157,12 @@ class Connections:
         """The connected account, or None; asks nobody."""
         kept = await self._kept.get(self._key(workspace))
         return kept.value.account if kept is not None and kept.value.state == "connected" else None
+
+    async def connected(self) -> AsyncIterator[str]:
+        """Every workspace that is connected to this provider."""
+        async for kept in self._kept.items():
+            if kept.key == self._key(kept.value.workspace) and kept.value.state == "connected":
+                yield kept.value.workspace
 
     async def grant(self, workspace: str, *, rejected: str | None = None) -> Grant:
         """A valid grant, refreshed in time; `rejected` is an access token the provider just refused.
@@ -180,25 +189,41 @@ class Connections:
             tokens = self._open(kept.value)
             if tokens.access != rejected and tokens.expires_at - now() >= REFRESH_EARLY:
                 return kept, tokens  # another process refreshed while we waited
-            try:
-                fresh = await self._app.refresh(self._http, tokens.refresh)
-            except Dead as error:
-                newer = await self._usable(workspace)
-                if newer.revision != kept.revision:
-                    return newer, self._open(newer.value)
-                raise await self.lost(workspace, str(error)) from None
-            except BadClient as error:
-                raise RetryLater(str(error), delay=60.0) from None
-            connection = self._connection(workspace, kept.value.account, fresh)
-            connection = msgspec.structs.replace(connection, since=kept.value.since)
-            try:
-                revision = await self._kept.replace(kept.key, connection, kept.revision)
-            except Conflict:
-                # Disconnected or reconnected meanwhile: that decision stands.
-                newer = await self._usable(workspace)
+            # From here on nothing may cut us short: the provider may have made the stored token worthless.
+            with anyio.CancelScope(shield=True):
+                renewed = await self._renew(workspace, kept, tokens)
+            return renewed  # noqa: RET504 (mypy takes a cancel scope for one that may end the function)
+
+    async def _renew(self, workspace: str, kept: Kept[Connection], tokens: Tokens) -> tuple[Kept[Connection], Tokens]:
+        try:
+            fresh = await self._app.refresh(self._http, tokens.refresh)
+        except Dead as error:
+            newer = await self._usable(workspace)
+            if newer.revision != kept.revision:
                 return newer, self._open(newer.value)
-            log.info("connection.refreshed", workspace=workspace, provider=self.provider)
-            return Kept(kept.key, connection, revision), fresh
+            raise await self.lost(workspace, str(error)) from None
+        except BadClient as error:
+            raise RetryLater(str(error), delay=60.0) from None
+        connection = self._connection(workspace, kept.value.account, fresh)
+        connection = msgspec.structs.replace(connection, since=kept.value.since)
+        try:
+            revision = await self._persist(kept, connection)
+        except Conflict:
+            # Disconnected or reconnected meanwhile: that decision stands.
+            newer = await self._usable(workspace)
+            return newer, self._open(newer.value)
+        log.info("connection.refreshed", workspace=workspace, provider=self.provider)
+        return Kept(kept.key, connection, revision), fresh
+
+    async def _persist(self, kept: Kept[Connection], connection: Connection) -> int:
+        """Store fresh tokens, however often the broker has to be asked: losing them costs the grant."""
+        for attempt in range(1, PERSIST_TRIES):
+            try:
+                return await self._kept.replace(kept.key, connection, kept.revision)
+            except RetryLater as error:
+                log.warning("connection.persist_retried", provider=self.provider, attempt=attempt, error=error)
+                await anyio.sleep(backoff(attempt, first=0.2, cap=5.0))
+        return await self._kept.replace(kept.key, connection, kept.revision)
 
     async def _redeem(self, state: str) -> Pending:
         unknown = Refused("the authorization is unknown, was used, or waited too long", fix="connect again")

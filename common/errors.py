@@ -103,8 +103,8 @@ _TRANSIENT: tuple[type[BaseException], ...] = (
 
 def verdict(error: BaseException, attempt: int) -> Verdict:
     """The fate of a message that met `error` on its `attempt`-th delivery (1 = first)."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # a task group wraps what one of its tasks raised
+    if isinstance(error, BaseExceptionGroup):  # a task group wraps what its tasks raised: the worst of it counts
+        return max((verdict(one, attempt) for one in error.exceptions), key=lambda one: _WORST.index(one.fate))
     match error:
         case RetryLater():
             return Verdict(Fate.RETRY, str(error), backoff(attempt) if error.delay is None else error.delay)
@@ -116,12 +116,17 @@ def verdict(error: BaseException, attempt: int) -> Verdict:
             return Verdict(Fate.STOP, str(error))
         case msgspec.MsgspecError():
             return Verdict(Fate.PARK, f"the message cannot be read: {error}")
+        case nats.errors.MaxPayloadError():
+            return Verdict(Fate.PARK, "a message would be larger than the broker takes", fix="raise its max_payload")
         case _ if isinstance(error, _TRANSIENT):
             return Verdict(Fate.RETRY, _describe(error), backoff(attempt))
         case _ if attempt < ATTEMPTS:
             return Verdict(Fate.RETRY, _describe(error), backoff(attempt))
         case _:
             return Verdict(Fate.PARK, f"failed {attempt} times: {_describe(error)}")
+
+
+_WORST = (Fate.RETRY, Fate.ASK, Fate.PARK, Fate.STOP)
 
 
 def backoff(attempt: int, *, first: float = 1.0, cap: float = 300.0) -> float:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import nats.errors
 import structlog
 
 from common.buckets import Bucket
@@ -50,7 +51,7 @@ async def lease(bus: Bus, key: str, *, wait: float = 0.0) -> AsyncIterator[None]
                     log.warning("lease.lost", key=key)
                     group.cancel_scope.cancel()
                     return
-                except RetryLater:
+                except (RetryLater, nats.errors.Error):
                     continue  # the broker is away; the next beat, or the loss, will tell
 
         group.start_soon(renew)

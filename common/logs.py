@@ -54,11 +54,13 @@ def configure(service: str, *, level: str = "info", style: str = "auto") -> None
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render: list[Any] = (
-        [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        if text
-        else [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
-    )
+    # A traceback becomes text before `redact` sees it, and shows no local variables: those may hold tokens.
+    plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    render: list[Any] = [
+        structlog.processors.format_exc_info,
+        redact,
+        plain if text else structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
         processors=[*shared, structlog.processors.StackInfoRenderer(), *render],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

@@ -26,9 +26,9 @@ def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
         logs.configure(name, level=settings.log_level, style=settings.log_format)
         tether.on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
         anyio.run(serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
-    except (WeirError, BaseExceptionGroup) as raised:
+    except (WeirError, OSError, BaseExceptionGroup) as raised:
         error = _first(raised)
-        if not isinstance(error, WeirError):
+        if not isinstance(error, WeirError | OSError):
             raise
         print(f"weir {name}: {error}", file=sys.stderr)  # noqa: T201 (the last word of a process)
         sys.exit(BAD_INPUT if isinstance(error, UserError) else STOPPED)

@@ -6,7 +6,11 @@ fix; a secret is shown only as set or not set.
 
 import base64
 import binascii
+import difflib
 import ipaddress
+import os
+import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -48,6 +52,11 @@ def _nats_url(value: str) -> str:
         if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname or bad_port:
             raise ValueError("is not a broker URL; write nats://host:4222 or tls://host:4222")
     return value
+
+
+def without_userinfo(urls: str) -> str:
+    """The URL(s) without name and password, fit to be shown."""
+    return re.sub(r"//[^/@,]*@", "//", urls)
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -98,9 +107,7 @@ class Settings(BaseSettings):
 
     pull_every: int = Field(3600, ge=60, description="Seconds between two scheduled pulls of a workspace.")
     pull_overlap: int = Field(600, ge=0, description="Seconds a window reaches back behind its marker.")
-    backfill_from: str = Field(
-        "2000-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="Date the first pull starts at."
-    )
+    backfill_from: date = Field(date(2000, 1, 1), description="Date the first pull starts at.")
 
     ocr_wait: float = Field(
         120.0, gt=0, description="Seconds to wait for Qonto to read a document before the check is put off."
@@ -145,8 +152,19 @@ class Settings(BaseSettings):
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
+_NOT_SETTINGS = frozenset({"WEIR_TETHERED"})
+"""Variables of ours that tell a child process something and are nobody's to set."""
+
+
 def load(**overrides: Any) -> Settings:
-    """Settings from the environment; UserError with one line per wrong variable."""
+    """Settings from the environment; UserError with one line per wrong or unknown variable."""
+    known = {f"WEIR_{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
+    for name in sorted(os.environ):
+        if name.startswith("WEIR_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise UserError(
+                f"{name} is no setting{f'; did you mean {near[0]}?' if near else ''} `weir settings` lists all"
+            )
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -158,6 +176,6 @@ def _explain(problem: dict[str, Any]) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     field = Settings.model_fields.get(name)
     secret = field is not None and "SecretStr" in str(field.annotation)
-    got = "" if secret else f" {problem.get('input')!r:.60}"
+    got = "" if secret else f" {without_userinfo(repr(problem.get('input'))):.60}"
     why = str(problem["msg"]).removeprefix("Value error, ")
     return f"WEIR_{name.upper()}{got}: {why}"

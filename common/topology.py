@@ -42,7 +42,6 @@ class Consumer:
     stream: str
     name: str
     subject: str
-    max_ack_pending: int = 2000
 
     def config(self) -> ConsumerConfig:
         """As the broker takes it; redelivery is unlimited because the code decides when to park."""
@@ -53,7 +52,8 @@ class Consumer:
             ack_wait=ACK_WAIT,
             max_deliver=-1,
             filter_subject=self.subject,
-            max_ack_pending=self.max_ack_pending,
+            # No cap: what waits for its retry counts, and one tenant's waiting must not hold up the others.
+            max_ack_pending=-1,
         )
 
 

@@ -4,6 +4,7 @@ Commands are named by import path and loaded when called, so an installation wit
 that service's command and does not need the others' libraries.
 """
 
+import os
 import signal
 import sys
 from importlib.metadata import version
@@ -51,8 +52,16 @@ def main() -> None:
     code: object = 0
     try:
         code = app()
-    except ModuleNotFoundError as error:
-        _end(_missing(error), BAD_INPUT)
+    except ImportError as error:
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        if not isinstance(missing, ModuleNotFoundError):
+            raise
+        _end(_missing(missing), BAD_INPUT)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(STOPPED)
+    except OSError as error:
+        _end(f"{error.filename or 'the system'}: {error.strerror or error}", BAD_INPUT)
     except (WeirError, BaseExceptionGroup) as raised:
         error_ = _first(raised)
         if not isinstance(error_, WeirError):
@@ -64,7 +73,9 @@ def main() -> None:
 def _missing(error: ModuleNotFoundError) -> str:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "all")
     extra = {"demo": "all", "up": "all", "score": "scorer"}.get(command, command)
-    return f"`weir {command}` needs {error.name}, which is not installed; `pip install 'weir[{extra}]'` brings it"
+    return (
+        f"`weir {command}` needs {error.name}, which is not installed; `pip install '.[{extra}]'` in a clone brings it"
+    )
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,5 +1,6 @@
 """`weir demo`: a fictional company, its books and its bank, and Weir between them, on this machine."""
 
+import os
 import shutil
 import sys
 import time
@@ -150,8 +151,22 @@ async def _settle(tally: Tally, screen: Console, title: str) -> None:
 
 
 def _fresh(directory: Path) -> Path:
-    """An empty place for this demo's state; the last demo's is thrown away."""
+    """An empty place for this demo's state; the last demo's is thrown away, a running one's is not."""
+    running = directory / "running.pid"
+    if running.exists() and _alive(int(running.read_text())):
+        raise UserError(f"a demo runs already (process {running.read_text()}); stop it first, or set WEIR_DATA_DIR")
     if directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True)
+    running.write_text(str(os.getpid()))
     return directory.resolve()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

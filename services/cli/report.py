@@ -120,7 +120,7 @@ def show(screen: Console, figures: Figures, tally: Tally, changes: Changes, weir
         (figures.pulled, "bills pulled from QuickBooks"),
         (figures.linked, "linked to an entry Qonto already had"),
         (figures.created, "created in Qonto as supplier invoices"),
-        (figures.updated, "of them updated later (paid, corrected, withdrawn)"),
+        (figures.updated, "changed in Qonto later, because the books changed"),
         (figures.withdrawn, "withdrawn because they were deleted"),
         (figures.review, "wait for a person, with ranked candidates"),
         (figures.refused, "refused, candidates kept"),

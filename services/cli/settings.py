@@ -6,13 +6,13 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
-from common.settings import Settings, load
+from common.settings import Settings, load, without_userinfo
 
 
 def settings() -> None:
     """List every setting; secrets are shown only as set or not set."""
     values = load()
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for name, field in Settings.model_fields.items():
         value, default = _shown(getattr(values, name)), _shown(field.default)
         note = "" if value == default else f"   [dim](default {escape(default)})[/dim]"
@@ -27,4 +27,4 @@ def _shown(value: Any) -> str:
         case SecretStr():
             return "set"
         case _:
-            return str(value)
+            return without_userinfo(str(value))

@@ -1,6 +1,6 @@
 """The console's pages: status, connecting and disconnecting a workspace."""
 
-from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,9 +9,10 @@ import msgspec
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -20,7 +21,7 @@ from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import Answer, Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, Refusal
 from services.console.guard import Guard
-from services.console.tenants import tenants
+from services.console.tenants import Tenant, tenants
 
 log = structlog.get_logger()
 
@@ -28,8 +29,6 @@ NAMES: dict[Provider, str] = {"quickbooks": "QuickBooks Online", "qonto": "Qonto
 CALL_TIMEOUT = 60.0
 """Seconds for a call that waits for a provider."""
 _HERE = Path(__file__).parent
-
-Page = Callable[[Request], Awaitable[Response]]
 
 
 class _Problem(Exception):  # noqa: N818 (answered with a page, never seen as an error)
@@ -53,13 +52,21 @@ def application(bus: Bus, url: str) -> Starlette:
             Route("/connect", console.choose),
             Route("/connect/{workspace}/{provider}", console.connect),
             Route("/oauth/{provider}/callback", console.callback),
+            Route("/connected/{workspace}/{provider}", console.connected),
+            Route("/disconnect/{workspace}/{provider}", console.ask, methods=["GET"]),
             Route("/disconnect/{workspace}/{provider}", console.disconnect, methods=["POST"]),
+            Route("/favicon.ico", console.icon),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
         middleware=[
-            Middleware(Guard, url=url, providers=[bus.settings.quickbooks_authorize_url, bus.settings.qonto_oauth_url])
+            Middleware(
+                Guard,
+                url=url,
+                providers=[bus.settings.quickbooks_authorize_url, bus.settings.qonto_oauth_url],
+                refusal=lambda status, title, why: console.show(_Problem(status, title, why)),
+            )
         ],
-        exception_handlers={_Problem: console.problem},
+        exception_handlers={_Problem: console.problem, HTTPException: console.unroutable},
     )
 
 
@@ -100,7 +107,10 @@ class _Console:
                 raise _refused(NAMES[provider], other)
 
     async def callback(self, request: Request) -> Response:
-        """Back from the provider: the code goes to the service that owns it, unread."""
+        """Back from the provider: the code goes to the service that owns it, unread.
+
+        Answered with a redirect: a reload repeats nothing, and the code stays in no address bar or history.
+        """
         provider = _provider(request.path_params)
         given = request.query_params
         if not given.get("state"):
@@ -111,9 +121,27 @@ class _Console:
         match await self._call(provider, "exchange", exchange):
             case Connected() as connected:
                 log.info("console.connected", workspace=connected.workspace, provider=provider)
-                return self._page("connected.html", connected=connected, name=NAMES[provider])
+                return RedirectResponse(f"/connected/{quote(connected.workspace)}/{provider}", 303)
             case other:
                 raise _refused(NAMES[provider], other)
+
+    async def connected(self, request: Request) -> Response:
+        """What a connection just made leads to: the other one, or the pull."""
+        workspace, provider = _named(request.path_params)
+        tenant = await self._tenant(workspace)
+        missing = [other for other in NAMES if not tenant.connected(other)]
+        if provider in missing:
+            return RedirectResponse("/", 303)  # an old address; the list has what is true now
+        return self._page("connected.html", tenant=tenant, provider=provider, missing=missing, names=NAMES)
+
+    async def ask(self, request: Request) -> Response:
+        """Whether the person means to disconnect."""
+        workspace, provider = _named(request.path_params)
+        tenant = await self._tenant(workspace)
+        if not tenant.connected(provider):
+            return RedirectResponse("/", 303)
+        connection = tenant.connections[provider]
+        return self._page("disconnect.html", workspace=workspace, connection=connection, name=NAMES[provider])
 
     async def disconnect(self, request: Request) -> Response:
         """Revoke and forget, then back to the status."""
@@ -124,10 +152,33 @@ class _Console:
             case other:
                 raise _refused(NAMES[provider], other)
 
+    async def icon(self, _request: Request) -> Response:
+        """For what has no HTML to name the icon in, such as JSON: browsers ask for this address by themselves."""
+        return FileResponse(_HERE / "static" / "favicon.svg")
+
     async def problem(self, _request: Request, error: Exception) -> Response:
         """The page of a `_Problem`."""
         assert isinstance(error, _Problem)  # noqa: S101 (Starlette hands us what we registered for)
-        return self._page("problem.html", error.status, problem=error)
+        return self.show(error)
+
+    async def unroutable(self, _request: Request, error: Exception) -> Response:
+        """The page for an address or a method Weir does not have."""
+        assert isinstance(error, HTTPException)  # noqa: S101 (as above)
+        status = HTTPStatus(error.status_code)
+        why = "Weir has no page at this address." if status == HTTPStatus.NOT_FOUND else f"{status.description}."
+        response = self.show(_Problem(status, status.phrase, why))
+        response.headers.update(error.headers or {})
+        return response
+
+    def show(self, problem: _Problem) -> HTMLResponse:
+        """A problem as a page."""
+        return self._page("problem.html", problem.status, problem=problem)
+
+    async def _tenant(self, workspace: str) -> Tenant:
+        for tenant in await tenants(self._bus):
+            if tenant.workspace == workspace:
+                return tenant
+        raise _Problem(404, "No such workspace", f"Weir knows no workspace {workspace}.")
 
     async def _call(self, provider: Provider, verb: str, message: Any) -> Answer:
         try:
@@ -144,8 +195,8 @@ class _Console:
 def _named(given: Any) -> tuple[str, Provider]:
     try:
         workspace = subjects.workspace(given.get("workspace", "").strip())
-    except subjects.BadTokenError as error:
-        raise _Problem(400, "No such workspace", str(error), "Use 1 to 40 of a-z, 0-9 and -.") from None
+    except subjects.BadTokenError:
+        raise _Problem(400, "Not a workspace name", "Workspace names use 1 to 40 of a-z, 0-9 and -.") from None
     return workspace, _provider(given)
 
 

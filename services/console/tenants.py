@@ -26,6 +26,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     connections: dict[Provider, Connection] = {}
 
+    def connected(self, provider: Provider) -> bool:
+        """Whether this provider can be worked with now."""
+        return provider in self.connections and self.connections[provider].state == "connected"
+
 
 async def tenants(bus: Bus) -> list[Tenant]:
     """Every workspace that was pulled or connected, by name."""

@@ -24,7 +24,7 @@ SCOPE = "com.intuit.quickbooks.accounting"
 _REALM = re.compile(r"\d{10,19}\Z")
 
 
-def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> Vault:
+def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> tuple[Vault, Ticks]:
     """Register everything the puller does on `bus`; UserError if a setting it needs is missing."""
     settings = bus.settings
     vault = Vault(settings.sealing_key())
@@ -42,8 +42,9 @@ def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> Vau
     connections.serve()
     keep_pace(client, settings.quickbooks_api_url)
     bus.answers(subjects.call(bus.region, "quickbooks", "rewind"), Rewind, Rewinder(bus, connections).rewind)
-    batches(bus, bus.topology.puller, Tick, Ticks(bus, connections, client, seconds=seconds).handle, size=AT_ONCE)
-    return vault
+    ticks = Ticks(bus, connections, client, seconds=seconds)
+    batches(bus, bus.topology.puller, Tick, ticks.handle, size=AT_ONCE)
+    return vault, ticks
 
 
 async def identify(_tokens: Tokens, callback: Exchange) -> str:
@@ -59,10 +60,11 @@ async def serve(settings: Settings) -> None:
     """Pull until the process is told to stop."""
     async with http.client() as client:
         bus = Bus(settings, "puller")
-        vault = build(bus, client)
+        vault, ticks = build(bus, client)
         await bus.connect()
         await topology.ensure(bus.js, bus.topology)
         await prove_master_key(bus, vault)
+        await ticks.wake_forgotten()
         await bus.run()
 
 

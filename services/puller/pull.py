@@ -6,7 +6,7 @@ from the same answer or, if it does not tell all, from comparing ids. Every page
 may stop after any of them and the next one goes on there.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import anyio
 import structlog
@@ -43,7 +43,7 @@ class Pull:
 
     def __init__(self, bus: Bus, company: Company, *, seconds: float) -> None:
         self._overlap = timedelta(seconds=bus.settings.pull_overlap)
-        self._beginning = datetime.fromisoformat(bus.settings.backfill_from).replace(tzinfo=UTC)
+        self._beginning = datetime.combine(bus.settings.backfill_from, time.min, UTC)
         self._company = company
         self._markers = Markers(bus, company.workspace, company.realm)
         self._attachments = Attachments(bus, company)

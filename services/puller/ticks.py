@@ -45,6 +45,19 @@ class Ticks:
         self._slice = seconds
         self._workspaces = Bucket(bus, "workspaces", Workspace)
 
+    async def wake_forgotten(self) -> None:
+        """Tick connected workspaces that have neither a tick nor a scheduled one.
+
+        Whoever died between storing a connection and sending its first tick leaves such a workspace.
+        """
+        region, stream = self._bus.region, self._bus.topology.pulls
+        present = {name.rpartition(".")[2] for name in await self._bus.subjects(stream, f"{region}.>")}
+        async for workspace in self._connections.connected():
+            if workspace not in present:
+                log.info("puller.woken", workspace=workspace)
+                tick = Tick(workspace=workspace, reason="connected", asked_at=now())
+                await self._bus.publish(subjects.pull(region, workspace), tick, stream=stream)
+
     async def handle(self, deliveries: Sequence[Delivery[Tick]]) -> None:
         """Pull all these workspaces at once; each tick is settled on its own."""
         async with anyio.create_task_group() as group:

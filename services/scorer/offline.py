@@ -87,6 +87,10 @@ def _line(books: Books, key: str, verdict: Verdict) -> Line:
 
 def _policy(path: Path) -> Policy:
     try:
+        unknown = msgspec.json.decode(_text(path), type=dict[str, msgspec.Raw]).keys() - set(Policy.__struct_fields__)
+        if unknown:
+            allowed = ", ".join(sorted(Policy.__struct_fields__))
+            raise UserError(f"--policy {path}: {', '.join(sorted(unknown))} is unknown; allowed are {allowed}")
         return msgspec.json.decode(_text(path), type=Policy)
     except msgspec.MsgspecError as error:
         raise UserError(f'--policy {path}: {error}; write a JSON object like {{"auto": 0.9}}') from None

@@ -1,5 +1,6 @@
 """The console over HTTP, with the puller behind it and the QuickBooks stand-in as the provider."""
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,9 +13,13 @@ import httpx
 import pytest
 
 from common import embedded
+from common.buckets import Bucket
+from common.bus import Bus
 from common.errors import UserError
+from common.messages import now
 from common.settings import Settings
 from services.console import app
+from services.console.tenants import Connection
 from tests.conftest import environment
 from tests.puller.stand import WS, World, puller, until
 
@@ -57,12 +62,19 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         assert asked["redirect_uri"] == f"{browser.base_url}/oauth/quickbooks/callback"
 
         back = await browser.get(away.headers["Location"])
-        landed = await browser.get(back.headers["Location"])
-        assert landed.status_code == 200
-        assert world.realm in landed.text
+        assert "code=" in back.headers["Location"]
+        taken = await browser.get(back.headers["Location"])
+        result = f"/connected/{WS}/quickbooks"
+        assert (taken.status_code, taken.headers["Location"]) == (303, result)
+        for _reload in range(2):
+            landed = await browser.get(result)
+            assert landed.status_code == 200
+            assert world.realm in landed.text
+            assert f'href="/connect/{WS}/qonto"' in landed.text
+            assert "the pull has begun" not in landed.text
         again = await browser.get(back.headers["Location"])
         assert again.status_code == 400
-        assert "connect again" in again.text
+        assert "connect again" in again.text.lower()
 
         await world.pulled()
         (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
@@ -73,10 +85,56 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         assert f"/disconnect/{WS}/quickbooks" in page.text
         assert "<script" not in page.text
 
-        gone = await browser.post(f"/disconnect/{WS}/quickbooks", headers={"Sec-Fetch-Site": "same-origin"})
+        asked_first = await browser.get(f"/disconnect/{WS}/quickbooks")
+        assert asked_first.headers["Referrer-Policy"] == "same-origin"
+        assert "Disconnect QuickBooks Online?" in asked_first.text
+        (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
+        assert listed["connections"]["quickbooks"]["state"] == "connected"
+
+        # As Chromium sends the form.
+        sent = {"Sec-Fetch-Site": "same-origin", "Origin": str(browser.base_url).rstrip("/")}
+        gone = await browser.post(f"/disconnect/{WS}/quickbooks", headers=sent)
         assert (gone.status_code, gone.headers["Location"]) == (303, "/")
         (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
         assert listed["connections"]["quickbooks"]["state"] == "disconnected"
+        for stale in (result, f"/disconnect/{WS}/quickbooks"):
+            assert (await browser.get(stale)).headers["Location"] == "/"
+
+
+async def test_the_pull_has_begun_when_both_are_connected(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+    bucket = Bucket(bus, "connections", Connection)
+    async with console(wired, tmp_path / "log") as browser:
+        for provider, other in (("qonto", "quickbooks"), ("quickbooks", None)):
+            made = Connection(workspace=WS, account="fictional-1", state="connected", since=now())
+            await bucket.create(f"{WS}.{provider}", made)
+            page = await browser.get(f"/connected/{WS}/{provider}")
+            assert ("the pull has begun" in page.text) == (other is None)
+            assert (f'href="/connect/{WS}/{other}"' in page.text) == (other is not None)
+
+
+async def test_a_write_is_taken_from_our_own_pages_only(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+    assert bus.region  # the buckets exist
+    async with console(wired, tmp_path / "log") as browser:
+        ours = str(browser.base_url).rstrip("/")
+        for headers in (
+            {"Sec-Fetch-Site": "same-origin", "Origin": ours},
+            {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
+            {"Origin": ours},
+            {},
+        ):
+            passed = await browser.post(f"/disconnect/{WS}/elsewhere", headers=headers)
+            assert passed.status_code == 404, headers
+        for headers in (
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "cross-site", "Origin": ours},
+            {"Sec-Fetch-Site": "same-site", "Origin": ours},
+            {"Origin": "https://elsewhere.example"},
+            {"Origin": "null"},
+        ):
+            foreign = await browser.post(f"/disconnect/{WS}/elsewhere", headers=headers)
+            assert foreign.status_code == 403, headers
+            assert "another site" in foreign.text
+            assert foreign.headers["Content-Type"].startswith("text/html")
 
 
 async def test_what_is_refused_says_why(world: World, tmp_path: Path) -> None:
@@ -89,25 +147,29 @@ async def test_what_is_refused_says_why(world: World, tmp_path: Path) -> None:
         )
         assert denied.status_code == 400
         assert "<script" not in denied.text
-        assert (await browser.get("/connect/Not.A.Workspace/quickbooks")).status_code == 400
+        for name in ("Not.A.Workspace", "", "x" * 41):
+            unnamed = await browser.get("/connect", params={"workspace": name, "provider": "quickbooks"})
+            assert unnamed.status_code == 400
+            assert "Workspace names use 1 to 40 of a-z, 0-9 and -." in unnamed.text
+        assert (await browser.get("/disconnect/nobody/quickbooks")).status_code == 404
+        lost = await browser.get("/nope")
+        assert lost.status_code == 404
+        assert "Weir has no page at this address." in lost.text
+        unfit = await browser.post("/connect")
+        assert (unfit.status_code, "GET" in unfit.headers["Allow"]) == (405, True)
         assert (await browser.get(f"/connect/{WS}/elsewhere")).status_code == 404
         absent = await browser.get(f"/connect/{WS}/qonto")
         assert absent.status_code == 503
         assert "does not answer" in absent.text
-        for headers in (
-            {"Sec-Fetch-Site": "cross-site"},
-            {"Sec-Fetch-Site": "same-site"},
-            {"Origin": "https://elsewhere.example"},
-            {"Origin": "null"},
-        ):
-            foreign = await browser.post(f"/disconnect/{WS}/quickbooks", headers=headers)
-            assert foreign.status_code == 403, headers
         rebound = await browser.get("/", headers={"Host": "elsewhere.example"})
         assert rebound.status_code == 421
         policy = (await browser.get("/")).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert (await browser.get("/static/weir.css")).status_code == 200
+        for linked in re.findall(r'<link [^>]*href="([^"]+)"', lost.text):
+            assert (await browser.get(linked)).status_code == 200, linked
+        for icon in ("/static/favicon.svg", "/favicon.ico"):
+            assert (await browser.get(icon)).headers["Content-Type"].startswith("image/svg+xml")
 
 
 async def test_it_listens_on_loopback_only(settings: Settings) -> None:

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from common.buckets import Bucket
-from common.messages import ReviewResolved, now
+from common.messages import Action, ReviewResolved, now
 from services.poster.document import shown
-from services.poster.ledger import Ledger, Page, document_key
+from services.poster.ledger import Ledger, Page, State, document_key
 from tests.conftest import environment
 from tests.poster.desk import WS, Desk, bill, poster
 
@@ -112,6 +112,76 @@ async def test_what_arrived_late_is_adopted_even_when_a_person_says_create(desk:
     await desk.answer("1", ReviewResolved(review=review.review, action="create", by="A. Tester"))
     assert (await desk.closed("1", review.review)).outcome == "created"
     assert len(await desk.live("1")) == 1
+
+
+async def test_a_look_up_that_finds_no_page_is_not_proof_that_nothing_arrived(desk: Desk) -> None:
+    """An upload without an answer, one HTTP 404 for the look-up after it, and the upload arrives after all."""
+    await desk.fault("drop_before", "/bulk$")
+    await desk.fault("status", "/v2/supplier_invoices$", method="GET", status=404, skip=1, body="{}")
+    posting = await desk.posting(await desk.create("1"))
+    kept = await desk.page("1")
+    assert kept is not None
+    await late_arrival(desk, str(kept.value.file_name).replace("-r2__", "-r1__"))
+    assert [one["id"] for one in await desk.live("1")] == [posting.entry]
+
+
+@pytest.mark.parametrize("action", ["review", "refuse"])
+async def test_a_bill_that_waits_for_a_person_is_not_uploaded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, action: Action
+) -> None:
+    """The doubt a create left behind is cleared up by looking; the new version is nobody's to upload yet."""
+    monkeypatch.setattr("services.poster.creating.SETTLE", (0.1,))
+    monkeypatch.setattr("services.poster.creating.LANDING", timedelta(seconds=1))
+    await desk.fault("drop_before", "/bulk$", times=2)
+    await desk.create("1")
+
+    async def state() -> State | None:
+        kept = await desk.page("1")
+        return kept.value.state if kept is not None else None
+
+    async def sent_twice() -> bool:
+        return (await desk.calls()).get("POST /v2/supplier_invoices/bulk", 0) == 2 and await state() == "sent"
+
+    await desk.until(sent_twice)
+    record, sequence = await desk.record("1", bill(total="9999.00"))
+    await desk.decide(record, sequence, action)
+
+    async def over() -> bool:
+        return await state() not in {"claimed", "sent"}
+
+    await desk.until(over)
+    assert await state() == "withdrawn"
+    assert await desk.invoices("1") == []
+
+
+@pytest.mark.parametrize("action", ["review", "refuse"])
+async def test_what_a_person_was_asked_about_stays_theirs(desk: Desk, action: Action) -> None:
+    await left_in_doubt(desk, timedelta(minutes=26))
+    first = await desk.asked("1", "uncertain")
+    record, sequence = await desk.record("1", bill(total="9999.00"))
+    decision = await desk.decide(record, sequence, action)
+    assert (await desk.posting(decision)).outcome == "uncertain"
+
+    async def asked_again() -> bool:
+        return (await desk.asked("1", "uncertain")).review != first.review
+
+    await desk.until(asked_again)
+    kept = await desk.page("1")
+    assert kept is not None
+    assert kept.value.state == "uncertain"
+    assert await desk.invoices("1") == []
+
+
+async def test_an_adopted_entry_of_another_revision_is_not_taken_for_the_bill_of_today(desk: Desk) -> None:
+    """The ledger is lost while Qonto shows the second revision; a third version of the bill comes."""
+    await desk.posting(await desk.create("1"))
+    second = await desk.posting(await desk.create("1", bill(total="144.00")))
+    kept = await desk.page("1")
+    assert kept is not None
+    await Bucket(desk.bus, "idempotency", Page).delete(kept.key, kept.revision)
+    third = await desk.posting(await desk.create("1", bill(total="168.00")))
+    assert (third.outcome, third.revision, third.replaced) == ("superseded", 3, second.entry)
+    assert [one["id"] for one in await desk.live("1")] == [third.entry]
 
 
 async def test_a_lost_ledger_makes_no_second_entry(desk: Desk) -> None:

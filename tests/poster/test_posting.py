@@ -4,11 +4,14 @@ import time
 from datetime import date
 from decimal import Decimal
 
+import anyio
 import msgspec
 import pytest
 
 from common.buckets import Documents
-from common.messages import BillPayment, Document, Link, Notice, Posting, Ref
+from common.errors import RetryLater
+from common.messages import Action, BillPayment, Document, EntryKind, Link, Notice, Posting, Ref
+from services.poster.claims import Claims
 from services.poster.ledger import document_key
 from tests.poster.desk import WS, Desk, bill, pdf_saying
 
@@ -114,6 +117,38 @@ async def test_an_entry_another_bill_holds_is_contested(desk: Desk) -> None:
     await desk.asked("4", "contested")
 
 
+@pytest.mark.parametrize("action", ["create", "review", "withdraw"])
+async def test_the_claim_of_a_link_nobody_finished_is_given_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, action: Action
+) -> None:
+    """A worker dies right after the claim; then the bill is decided otherwise."""
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    take = Claims.take
+    claimed = anyio.Event()
+
+    async def die(self: Claims, workspace: str, kind: EntryKind, entry: str, key: str) -> None:
+        await take(self, workspace, kind, entry, key)
+        if entry == foreign.id:
+            claimed.set()
+            raise RetryLater("the worker died here", delay=1.0)
+
+    monkeypatch.setattr(Claims, "take", die)
+    record, sequence = await desk.record("1", bill())
+    await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice")
+    with anyio.fail_after(15):
+        await claimed.wait()
+    changed = None if action == "withdraw" else bill(total="144.00")
+    record, sequence = await desk.record("1", changed, deleted=action == "withdraw")
+    await desk.decide(record, sequence, action)
+
+    async def free() -> bool:
+        return await desk.claim("invoice", foreign.id) is None
+
+    await desk.until(free)
+    assert (await desk.entry("invoice", foreign.id)).live
+
+
 async def test_paid_and_unpaid_follow_the_bill(desk: Desk) -> None:
     created = await desk.posting(await desk.create("1"))
     payment = BillPayment(vendor=Ref(id="7"), total=Decimal(120), currency="EUR", paid_on=date(2026, 3, 20))
@@ -138,6 +173,34 @@ async def test_a_mark_weir_did_not_make_stays(desk: Desk) -> None:
     posting = await desk.posting(await desk.decide(record, sequence))
     assert posting.outcome == "unchanged"
     assert [one["status"] for one in await desk.invoices("1")] == ["paid"]
+
+
+async def test_unchanged_is_said_of_what_qonto_shows_now(desk: Desk) -> None:
+    """A person turned the entry down, and the mirror does not know it yet."""
+    created = await desk.posting(await desk.create("1"))
+    await desk.patch(str(created.entry), status="rejected")
+    posting = await desk.posting(await desk.create("1", bill(memo="only the memo changed")))
+    assert posting.outcome == "unchanged"
+    assert "turned down" in (posting.why or "")
+    assert (await desk.entry("invoice", str(created.entry))).status == "rejected"
+    assert created.verified_at is not None
+    assert posting.verified_at is not None
+    assert posting.verified_at > created.verified_at
+    assert (await desk.calls())["GET /v2/supplier_invoices/{id}"] >= 2
+
+
+async def test_what_cannot_be_read_back_is_not_verified_anew(desk: Desk) -> None:
+    created = await desk.posting(await desk.create("1"))
+    await desk.control.delete(f"/sandbox/companies/{desk.realm}/qonto/supplier_invoices/{created.entry}")
+    posting = await desk.posting(await desk.create("1", bill(memo="only the memo changed")))
+    assert (posting.outcome, posting.verified_at) == ("unchanged", created.verified_at)
+    assert "gone" in (posting.why or "")
+
+
+async def test_where_nothing_stands_nothing_is_claimed(desk: Desk) -> None:
+    record, sequence = await desk.record("1", None, deleted=True)
+    posting = await desk.posting(await desk.decide(record, sequence, "withdraw"))
+    assert (posting.outcome, posting.entry, posting.verified_at) == ("unchanged", None, None)
 
 
 async def test_a_changed_bill_is_superseded_and_the_old_entry_names_its_successor(desk: Desk) -> None:

@@ -2,12 +2,13 @@
 
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from common import subjects
-from common.messages import Bill, ReviewRequested, ReviewResolved, now
+from common.consume import Delivery
+from common.messages import Bill, ReviewClosed, ReviewRequested, ReviewResolved, now
 from tests.poster.desk import WS, Desk, bill
 
 
@@ -45,6 +46,41 @@ async def test_create_is_carried_out_and_a_second_answer_is_refused(desk: Desk, 
     assert second.outcome == "rejected"
     assert "already closed" in (second.why or "")
     assert len(await desk.invoices("1")) == 1
+
+
+@pytest.mark.parametrize("action", ["create", "link", "refuse"])
+async def test_an_answer_that_comes_again_is_recognised(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, action: Literal["create", "link", "refuse"]
+) -> None:
+    """Its acknowledgement is lost, and a later question has taken the place of the first."""
+    done = Delivery.done
+    handled: list[int] = []
+
+    async def forget(self: Delivery[Any]) -> None:
+        if ".resolved." in self.subject:
+            handled.append(self.attempt)
+            if self.attempt == 1:
+                self.settled = True
+                await self.raw.nak(delay=1.0)
+                return
+        await done(self)
+
+    monkeypatch.setattr(Delivery, "done", forget)
+    await desk.mirror()
+    entry = (await desk.foreign_invoice()).id if action == "link" else None
+    await desk.record("1", bill())
+    request = await ask(desk, "1", bill())
+    await desk.answer("1", ReviewResolved(review=request.review, action=action, entry=entry, by="A. Tester"))
+    await desk.closed("1", request.review)
+    await ask(desk, "1", bill())
+
+    async def came_again() -> bool:
+        return handled == [1, 2]
+
+    await desk.until(came_again)
+    name = subjects.review(desk.bus.region, "closed", WS, f"{desk.realm}-1")
+    outcomes = [one.outcome for one in await desk.history(name, ReviewClosed)]
+    assert outcomes == [{"create": "created", "link": "linked", "refuse": "refused"}[action]]
 
 
 async def test_link_needs_an_entry_that_is_there_live_and_free(desk: Desk) -> None:

@@ -142,7 +142,7 @@ async def test_attachments_come_with_their_bill_or_later_to_it(world: World) -> 
 
 
 async def test_an_attachment_of_a_bill_never_pulled_brings_the_bill(world: World) -> None:
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
     bill = sorted(world.sandbox.bills(world.realm))[0]
     async with puller(world.settings.model_copy(update={"backfill_from": tomorrow})):
         await world.first_pull()
@@ -156,7 +156,7 @@ async def test_an_attachment_of_a_bill_never_pulled_brings_the_bill(world: World
 
 
 async def test_a_bill_that_comes_to_light_late_has_its_old_attachments(world: World) -> None:
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
     bill, older = "", now() - timedelta(days=5)
     for ident, item in world.sandbox.bills(world.realm).items():
         if datetime.fromisoformat(item["MetaData"]["LastUpdatedTime"]) < older:
