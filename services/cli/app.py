@@ -48,6 +48,7 @@ for _name, _what in (
 def main() -> None:
     """Entry point; bad input ends with one line and exit code 2."""
     # Told to stop or Ctrl-C: the same drain. (Services bring their own handlers.)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     code: object = 0
     try:

@@ -123,12 +123,16 @@ class Books:
         return present if settled else None
 
     def rivals(self, key: str, entry: Facts) -> Iterable[str]:
-        """Other live bills that `entry` could belong to and that no entry was linked to yet.
+        """Other live bills that `entry` could belong to.
 
-        One that Weir made an entry for counts as before that: what is posted must not change what is decided.
+        Not those that another entry of its kind is linked to; a bill whose invoice was found may still be the
+        one a payment is for. One that Weir made an entry for counts as before that: what is posted must not
+        change what is decided.
         """
+        kind = "transaction" if entry.payment else "invoice"
         for other in self.bill_index.candidates(entry):
-            if other != key and self.serves(other) is None:
+            served = self._served.get(other, ())
+            if other != key and not any(one.startswith(kind) for one in served):
                 yield other
 
     def is_copy(self, one: str, other: str) -> bool:

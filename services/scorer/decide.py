@@ -163,7 +163,7 @@ class Judge:
             if books.is_copy(key, rival):
                 if books.entered(rival) < books.entered(key):
                     return rival
-            elif theirs.score > scored.score - books.policy.margin:
+            elif theirs.score > scored.score - books.policy.margin and not _settled_by_number(scored, theirs):
                 return rival
         return None
 
@@ -350,6 +350,11 @@ class Judge:
             if (scores[field] or 0.0) < 1.0 and model.probability({**scores, field: 1.0}) >= self._books.policy.auto:
                 return f"would have linked had the {field} matched"
         return None
+
+
+def _settled_by_number(mine: Scored, theirs: Scored) -> bool:
+    """Whether the entry names one bill's number and not the other's: that decides between two bills."""
+    return "reference" in mine.comparison.agreeing and "reference" not in theirs.comparison.agreeing
 
 
 def _shown(ranked: Iterable[Scored]) -> tuple[Candidate, ...]:
