@@ -72,7 +72,7 @@ class Reader:
             return
         with world.store.transaction():
             self._apply(due.organization, row, reading)
-        log.info("sandbox.ocr_read", invoice=due.id, category=reading.category)
+        log.debug("sandbox.ocr_read", invoice=due.id, category=reading.category)
 
     def _apply(self, organization: str, row: Row, reading: Reading) -> None:
         world, body = self._world, row.body
