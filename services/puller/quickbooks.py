@@ -181,7 +181,9 @@ class Company:
             raise RetryLater(f"QuickBooks cannot be reached: {type(error).__name__}") from None
 
     async def _refused(self, path: str, response: httpx.Response, fault: wire.Fault) -> NoReturn:
-        log.warning("quickbooks.refused", path=path, status=response.status_code, code=fault.code, tid=_tid(response))
+        # A missing object is the answer hoped for when a deletion is confirmed.
+        report = log.info if fault.code == _MISSING else log.warning
+        report("quickbooks.refused", path=path, status=response.status_code, code=fault.code, tid=_tid(response))
         said = f"QuickBooks refused {path}: {fault}"
         if fault.code in _LOST:
             raise await self._connections.lost(self.workspace, _LOST[fault.code])
