@@ -274,8 +274,12 @@ class Pull(Generic[T]):
         if self._unreadable is None:
             await delivery.failed(error)
             return
-        await self._unreadable(delivery, error)
-        await delivery.done()
+        try:
+            await self._unreadable(delivery, error)
+        except Exception as again:  # noqa: BLE001 (the table decides; nothing is swallowed)
+            await delivery.failed(again)
+        else:
+            await delivery.done()
 
 
 _HEARTBEAT, _EXPIRED = "100", "408"

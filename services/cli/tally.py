@@ -123,9 +123,9 @@ class Tally:
     @property
     def unverified(self) -> list[Posting]:
         """Postings that claim an effect without a read-back: a broken law."""
-        return [
-            p for postings in self.postings.values() for p in postings if p.outcome in _POSTED and not p.verified_at
-        ]
+        claims = (p for postings in self.postings.values() for p in postings if p.outcome in _POSTED)
+        nothing = ("unchanged", None)  # no entry, before or after: there was nothing to read back
+        return [p for p in claims if p.verified_at is None and (p.outcome, p.entry) != nothing]
 
     async def settled(self) -> bool:
         """Whether nothing is under way: queues empty and every bill has its answer."""

@@ -1,10 +1,11 @@
 """People's answers to reviews: checked against the question that counts now, carried out, and closed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from common import subjects
+from common import codec, subjects
 from common.bus import Bus, Stored
 from common.consume import Delivery
 from common.errors import AskPerson, NotConnected, Refused, RetryLater, WeirError
@@ -14,12 +15,21 @@ from services.poster.document import facts
 from services.poster.entries import Entries
 from services.poster.job import Job
 from services.poster.plan import Order
-from services.poster.posting import PAUSE, Poster
+from services.poster.posting import Poster, pause
 from services.poster.reviews import Reviews
+
+OUTCOMES: dict[str, ReviewOutcome] = {"create": "created", "link": "linked", "refuse": "refused"}
+"""What an answer comes to when it is carried out."""
 
 
 class Rejected(WeirError):  # noqa: N818
     """The answer cannot be carried out; the review stays as it is."""
+
+
+class Named(msgspec.Struct):
+    """What can be read of an answer that is none."""
+
+    review: str
 
 
 class Answers:
@@ -38,25 +48,38 @@ class Answers:
             try:
                 await self._answer(delivery)
             except NotConnected as error:
-                await delivery.failed(RetryLater(str(error), PAUSE))
+                await delivery.failed(RetryLater(str(error), pause(delivery.attempt)))
             except WeirError as error:
                 await delivery.failed(error)
             else:
                 await delivery.done()
 
+    async def unreadable(self, delivery: Delivery[Any], error: Exception) -> None:
+        """Reject an answer that cannot be read, for the review that it names as far as that can be read."""
+        try:
+            review = codec.decode(delivery.raw.data, Named).review
+        except (msgspec.MsgspecError, ValueError):
+            review = ""
+        try:
+            await self._reviews.reject(delivery, review, f"the answer cannot be read: {error}")
+        except WeirError as failure:
+            await delivery.failed(failure)
+
     async def _answer(self, delivery: Delivery[ReviewResolved]) -> None:
         answer = delivery.message
         *_, workspace, key = delivery.subject.split(".")
+        if await self._carried_out(delivery, workspace, key):
+            return
         asked = await self._reviews.newest(workspace, key)
         try:
             question = await self._open(asked, answer)
             record = await self._record(workspace, key, question)
             if answer.action == "refuse":
-                await self._reviews.close(question, "refused", by=answer.by, why=answer.note)
+                await self._reviews.close(question, OUTCOMES[answer.action], by=answer.by, why=answer.note)
                 return
             entry = await self._entry(workspace, key, answer)
         except Rejected as error:
-            await self._reject(delivery, workspace, key, asked, str(error))
+            await self._reviews.reject(delivery, answer.review, str(error), by=answer.by)
             return
         order = Order(
             id=question.review,
@@ -74,20 +97,27 @@ class Answers:
         [job] = await self._poster.carry_out([order])
         await self._close(delivery, question, job)
 
+    async def _carried_out(self, delivery: Delivery[ReviewResolved], workspace: str, key: str) -> bool:
+        """Whether this answer came before, and only its acknowledgement was lost: it was given, then closed so."""
+        answer = delivery.message
+        closed = await self._reviews.closed_after(delivery.sequence, workspace, key, answer.review)
+        if closed is None or closed.by != answer.by or closed.outcome != OUTCOMES[answer.action]:
+            return False
+        return answer.action != "link" or closed.entry == answer.entry
+
     async def _close(self, delivery: Delivery[ReviewResolved], question: ReviewRequested, job: Job) -> None:
         answer, order = delivery.message, job.order
         match job.error:
             case AskPerson(gate="uncertain"):
-                await self._reviews.close(question, "superseded", by=answer.by, why=str(job.error))
                 await self._reviews.ask(order, job.error, job.record)
+                await self._reviews.close(question, "superseded", by=answer.by, why=str(job.error))
             case AskPerson() | Refused():
-                await self._reject(delivery, order.workspace, order.key, None, str(job.error), question)
+                await self._reviews.reject(delivery, answer.review, str(job.error), by=answer.by)
             case None if job.posting is not None and job.posting.outcome == "stale":
-                await self._reject(delivery, order.workspace, order.key, None, str(job.posting.why), question)
+                await self._reviews.reject(delivery, answer.review, str(job.posting.why), by=answer.by)
             case None:
                 entry = job.posting.entry if job.posting is not None else None
-                outcome: ReviewOutcome = "created" if order.action == "create" else "linked"
-                await self._reviews.close(question, outcome, by=answer.by, entry=entry, why=answer.note)
+                await self._reviews.close(question, OUTCOMES[answer.action], by=answer.by, entry=entry, why=answer.note)
             case error:
                 raise error
 
@@ -127,20 +157,3 @@ class Answers:
         if holder not in {None, key}:
             raise Rejected(f"entry {entry.id} already serves bill {holder}")
         return entry
-
-    async def _reject(
-        self,
-        delivery: Delivery[ReviewResolved],
-        workspace: str,
-        key: str,
-        asked: Stored[ReviewRequested] | None,
-        why: str,
-        question: ReviewRequested | None = None,
-    ) -> None:
-        """Refuse one answer, on the subject where its sender looks for it."""
-        question = question or (asked.message if asked is not None else None)
-        if question is None:
-            raise Refused(f"{why}: {workspace} {key}", field="review", fix="answer a review that was requested")
-        named = msgspec.structs.replace(question, review=delivery.message.review)
-        identity = f"rejected-{delivery.sequence}"
-        await self._reviews.close(named, "rejected", by=delivery.message.by, why=why, key=identity)

@@ -31,7 +31,8 @@ def build(bus: Bus, client: httpx.AsyncClient) -> Vault:
     qonto = Qonto(client, connections)
     bus.answers(subjects.call(bus.region, "qonto", "mirror"), Mirror, QontoMirror(bus, qonto, connections).bring_up)
     batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
-    batches(bus, bus.topology.answers, ReviewResolved, Answers(bus, Poster(bus, qonto, "answers")).handle, size=ANSWERS)
+    answers = Answers(bus, Poster(bus, qonto, "answers"))
+    batches(bus, bus.topology.answers, ReviewResolved, answers.handle, size=ANSWERS, unreadable=answers.unreadable)
     return vault
 
 

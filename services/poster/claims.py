@@ -27,11 +27,15 @@ class Claims:
         try:
             await self._bucket.create(self.key(workspace, kind, entry), Claim(bill=bill, at=now()))
         except Conflict:
-            holder = await self.holder(workspace, kind, entry)
-            if holder is None:
+            if await self.check(workspace, kind, entry, bill) is None:
                 await self.take(workspace, kind, entry, bill)  # given up in between
-            elif holder != bill:
-                raise AskPerson("contested", f"{kind} {entry} already serves bill {holder}") from None
+
+    async def check(self, workspace: str, kind: EntryKind, entry: str, bill: str) -> str | None:
+        """Who holds the entry: `bill` or nobody; AskPerson if another bill does."""
+        holder = await self.holder(workspace, kind, entry)
+        if holder not in {None, bill}:
+            raise AskPerson("contested", f"{kind} {entry} already serves bill {holder}")
+        return holder
 
     async def release(self, workspace: str, kind: EntryKind, entry: str, bill: str) -> None:
         """Give a claim up, if it is this bill's."""

@@ -17,7 +17,7 @@ from common.errors import AskPerson, Refused, RetryLater, WeirError
 from common.messages import Entry, now
 from services.poster.document import File
 from services.poster.ledger import Doubt, Ledger, Page, State, doubt
-from services.poster.qonto import BULK_BYTES, BULK_FILES, Denied, Missing, Part, Qonto, Unknown
+from services.poster.qonto import BULK_BYTES, BULK_FILES, Denied, Part, Qonto, Unknown
 
 log = structlog.get_logger()
 
@@ -28,6 +28,10 @@ LANDING = timedelta(minutes=2)
 _SKEW = timedelta(minutes=2)
 _LOOKS = 8
 """Look-ups at a time."""
+
+
+class NeverArrived(WeirError):  # noqa: N818
+    """What may have been sent does not show, and can no longer come; only looking says so, no answer of Qonto's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +133,7 @@ class Uploads:
         page, at = draft.page, now()
         if draft.load is None:
             if page.sent_at is None or at >= page.sent_at + LANDING:
-                draft.error = Missing(f"{page.file_name} never arrived")
+                draft.error = NeverArrived(f"{page.file_name} never arrived")
             else:
                 draft.error = RetryLater(f"{page.file_name} may still be on its way", delay=15.0)
         elif page.state == "uncertain" or doubt(page, at) is Doubt.UNKNOWABLE:
@@ -228,10 +232,11 @@ def _pending(drafts: Iterable[Draft]) -> Iterator[Draft]:
 
 
 def _adopt(draft: Draft, entries: Sequence[Entry]) -> None:
-    """Take the draft's own revision if it is among `entries`, else the newest live one of its bill."""
+    """Take what stands for the bill among `entries`: the draft's own revision, else the newest; else its own, dead."""
     mine = [entry for entry in entries if draft.is_me(entry)]
     if mine:
-        draft.entry = max(mine, key=lambda entry: (entry.revision == draft.page.revision, entry.revision or 0))
+        wanted = draft.page.revision
+        draft.entry = max(mine, key=lambda entry: (entry.live, entry.revision == wanted, entry.revision or 0))
         draft.adopted = True
         log.info("poster.adopted", key=draft.kept.key, entry=draft.entry.id)
 

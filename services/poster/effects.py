@@ -50,6 +50,16 @@ class Effects:
             status = job.entry.status
             job.entry = await self.shown(job.order.workspace, job.entry.id, lambda shown: shown.status == status)
 
+    async def standing(self, job: Job) -> Entry | None:
+        """The entry that stands for the bill as Qonto shows it now; None if it is gone."""
+        page, workspace = job.page, job.order.workspace
+        fetch = self._qonto.transaction if page.entry_kind == "transaction" else self._qonto.invoice
+        try:
+            return await fetch(workspace, str(page.entry))
+        except Missing:
+            log.info("poster.entry_gone", workspace=workspace, entry=page.entry)
+            return None
+
     # --- payment --------------------------------------------------------------------------------------
 
     async def pay(self, job: Job, entry: Entry) -> Literal["paid", "unpaid"] | None:
@@ -120,12 +130,14 @@ class Effects:
     # --- linking --------------------------------------------------------------------------------------
 
     async def link(self, job: Job, target: LinkTo) -> str | None:
-        """Let an entry stand for the bill; ends `linked`, or with the reason a person is asked. Returns a remark."""
+        """Let an entry stand for the bill; ends `linked`, or with the reason a person is asked. Returns a remark.
+
+        The page names the entry before it is claimed, so that whoever decides otherwise finds the claim.
+        """
         order = job.order
         entry = await self._target(job, target)
         if job.kept is not None and job.page.entry not in {None, entry.id} and job.page.state != "withdrawn":
             await self.withdraw(job, f"The bill now stands as {entry.id}")
-        await self._claims.take(order.workspace, entry.kind, entry.id, order.key)
         made = entry.origin == order.key
         job.kept = await self._ledger.take(
             job.ledger_key,
@@ -143,11 +155,23 @@ class Effects:
             replaced=None,
             **job.stamp,
         )
+        try:
+            await self._claims.take(order.workspace, entry.kind, entry.id, order.key)
+        except AskPerson:
+            job.kept = await self._ledger.move(job.leaf, "withdrawn", entry=None, entry_kind=None, made=False)
+            raise
         remark = None
         if entry.kind == "transaction" and not entry.attachments:
             entry, remark = await self._attach(job, entry)
         job.entry = entry
         return remark
+
+    async def abandon(self, job: Job) -> None:
+        """Give up the claim of a link that was begun and is not wanted any more."""
+        page = job.kept.value if job.kept is not None else None
+        if page is None or not page.open or page.action != "link" or page.entry is None or page.entry_kind is None:
+            return
+        await self._claims.release(job.order.workspace, page.entry_kind, page.entry, job.order.key)
 
     async def _target(self, job: Job, target: LinkTo) -> Entry:
         order = job.order
@@ -162,6 +186,7 @@ class Effects:
             raise AskPerson("entry gone", f"{target.kind} {entry.id} is {entry.status} in Qonto")
         if entry.origin is not None and entry.origin != order.key:
             raise AskPerson("contested", f"{target.kind} {entry.id} was made for bill {entry.origin}")
+        await self._claims.check(order.workspace, entry.kind, entry.id, order.key)
         return entry
 
     async def _attach(self, job: Job, entry: Entry) -> tuple[Entry, str | None]:

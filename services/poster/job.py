@@ -24,13 +24,15 @@ _NAMESPACE = uuid.UUID("0b8c3a52-9a3f-5b0e-8c39-5a6c0f6f0d11")
 class Job:
     """An order with the record it is about and the ledger page as last read.
 
-    It is over when it has a posting, an error, or nothing to say (`silent`).
+    `standing` is what Qonto itself showed of the entry that stands, where the mirror was behind. A job is over
+    when it has a posting, an error, or nothing to say (`silent`).
     """
 
     order: Order
     record: Record | None = None
     kept: Kept[Page] | None = None
     entry: Entry | None = None
+    standing: Entry | None = None
     effect: Effect | None = None
     note: str | None = None
     posting: Posting | None = None

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from common.bus import Bus
 from common.consume import Delivery
-from common.errors import AskPerson, NotConnected, RetryLater
-from common.messages import Bill, Decision, Entry, Outcome
+from common.errors import AskPerson, NotConnected, RetryLater, backoff
+from common.messages import Decision
 from services.poster.claims import Claims
 from services.poster.effects import Effects
 from services.poster.entries import Entries
 from services.poster.job import Job, each
 from services.poster.ledger import Ledger
 from services.poster.plan import Ask, LinkTo, Nothing, Order, Stale, Withdraw, plan
-from services.poster.qonto import Missing, Qonto
+from services.poster.qonto import Qonto
 from services.poster.records import Records
 from services.poster.reviews import Reviews
 from services.poster.telling import Telling
@@ -26,7 +26,7 @@ from services.poster.uploading import Uploading
 ROUNDS = 4
 """How often an order may be planned again after something left over was finished."""
 PAUSE = 30.0
-"""Seconds until the orders of a disconnected workspace are looked at again."""
+"""Seconds until the orders of a disconnected workspace are first looked at again."""
 
 
 class Poster:
@@ -55,7 +55,7 @@ class Poster:
                 if job.error is None:
                     await delivery.done()
                 elif isinstance(job.error, NotConnected):
-                    await delivery.failed(RetryLater(str(job.error), PAUSE))
+                    await delivery.failed(RetryLater(str(job.error), pause(delivery.attempt)))
                 elif isinstance(job.error, AskPerson):
                     await self._reviews.ask(job.order, job.error, job.record)
                     await delivery.done()
@@ -86,7 +86,9 @@ class Poster:
         job.kept = await self._ledger.read(job.ledger_key)
         page = self._ledger.respect(job.ledger_key, job.kept)
         job.entry = None
-        if page is not None and page.entry is not None and page.entry_kind is not None:
+        if page is not None and job.standing is not None and job.standing.id == page.entry:
+            job.entry = job.standing
+        elif page is not None and page.entry is not None and page.entry_kind is not None:
             job.entry = await self._entries.get(job.order.workspace, page.entry, page.entry_kind)
         job.effect = plan(page, job.order, job.record, job.document, job.entry)
 
@@ -95,6 +97,7 @@ class Poster:
             case Stale(why=why):
                 await self._telling.report(job, "stale", why)
             case Nothing(silent=True):
+                await self._effects.abandon(job)
                 job.silent = True
             case Nothing(why=why):
                 await self._keep(job, why)
@@ -108,25 +111,29 @@ class Poster:
                 return  # uploads go together
 
     async def _keep(self, job: Job, why: str | None) -> None:
-        """Nothing but perhaps the payment mark."""
+        """Nothing but perhaps the payment mark, once Qonto shows what the plan took for granted."""
         page = job.kept.value if job.kept is not None else None
         if page is None or page.entry is None or page.state == "withdrawn":
             await self._telling.report(job, "unchanged", why)
             return
+        shown = await self._effects.standing(job)
+        if shown is not None and shown.live != (job.entry is None or job.entry.live):
+            job.standing = shown
+            await self._entries.publish([shown])
+            return  # planned again
         if page.open:  # an intent that came to nothing: what stood still stands
             job.kept = await self._ledger.take(job.ledger_key, job.kept, "verified", sent_at=None, drafted=None)
-        done: Outcome | None = None
-        if page.entry_kind == "invoice" and job.bill is not None and _mark_may_differ(job.bill, job.entry):
-            try:
-                done = await self._effects.pay(job, await self._qonto.invoice(job.order.workspace, page.entry))
-            except Missing:
-                why = f"{page.entry} is gone from Qonto"
-            else:
-                await self._effects.see(job)
-        if done is None and page.decision == job.order.id and page.outcome is not None:
+        done = await self._effects.pay(job, shown) if shown is not None else None
+        if done is not None:
+            await self._effects.see(job)
+            await self._telling.settle(job, done, None)
+        elif page.decision == job.order.id and page.outcome is not None:
             await self._telling.report(job, page.outcome, page.why, replaced=page.retired, again=True)
+        elif shown is not None:
+            await self._telling.settle(job, "unchanged", why)
         else:
-            await self._telling.settle(job, done or "unchanged", None if done else why)
+            gone = f"{page.entry} is gone from Qonto"
+            await self._telling.settle(job, "unchanged", gone, verified_at=page.verified_at)
 
     async def _link(self, job: Job, target: LinkTo) -> None:
         remark = await self._effects.link(job, target)
@@ -134,6 +141,13 @@ class Poster:
             await self._effects.see(job)
             remark = "; ".join(part for part in (remark, "marked as paid") if part)
         await self._telling.settle(job, "linked", remark)
+
+
+def pause(attempt: int) -> float:
+    """Seconds until an order of a disconnected workspace is looked at again; longer each time, so that a workspace
+    nobody reconnects keeps nobody else waiting.
+    """
+    return max(PAUSE, backoff(attempt))
 
 
 def _waves(deliveries: Sequence[Delivery[Decision]]) -> list[list[Delivery[Decision]]]:
@@ -147,8 +161,3 @@ def _waves(deliveries: Sequence[Delivery[Decision]]) -> list[list[Delivery[Decis
             waves.append(wave)
         wave[name] = delivery
     return [list(wave.values()) for wave in waves]
-
-
-def _mark_may_differ(bill: Bill, entry: Entry | None) -> bool:
-    """Whether the mirror, or its silence, leaves room for a payment mark to change."""
-    return entry is None or bill.paid != (entry.status == "paid")

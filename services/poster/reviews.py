@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import nats.js.errors
 import structlog
 
 from common import codec, subjects
 from common.bus import Bus, Stored
-from common.errors import AskPerson
+from common.consume import Delivery
+from common.errors import AskPerson, Refused
 from common.messages import Bill, Record, Ref, ReviewClosed, ReviewOutcome, ReviewRequested, now
 from services.poster.plan import Order
 
@@ -32,15 +34,18 @@ class Reviews:
     async def closing(self, asked: Stored[ReviewRequested]) -> ReviewClosed | None:
         """What closed a review, or None while it is open; a refused answer closes nothing."""
         review = asked.message
-        name = subjects.review(self._bus.region, "closed", review.workspace, f"{review.realm}-{review.bill}")
-        sequence = asked.sequence
+        return await self.closed_after(asked.sequence, review.workspace, f"{review.realm}-{review.bill}", review.review)
+
+    async def closed_after(self, sequence: int, workspace: str, key: str, review: str) -> ReviewClosed | None:
+        """The first word after `sequence` that closed a review of the bill `key`; a refused answer closes nothing."""
+        name = subjects.review(self._bus.region, "closed", workspace, key)
         while True:
             try:
                 found = await self._bus.js.get_msg(self._stream, seq=sequence + 1, subject=name, next=True)
             except nats.js.errors.NotFoundError:
                 return None
             closed = codec.decode(found.data or b"", ReviewClosed)
-            if closed.review == review.review and closed.outcome != "rejected":
+            if closed.review == review and closed.outcome != "rejected":
                 return closed
             sequence = int(found.seq or 0)
 
@@ -79,9 +84,8 @@ class Reviews:
         by: str | None = None,
         entry: str | None = None,
         why: str | None = None,
-        key: str | None = None,
     ) -> None:
-        """Say what became of a review (or, as `rejected`, of one answer)."""
+        """Say what became of a review."""
         closed = ReviewClosed(
             review=review.review,
             workspace=review.workspace,
@@ -93,9 +97,31 @@ class Reviews:
             entry=entry,
             why=why,
         )
+        await self._close(closed, f"closed-{review.review}")
+
+    async def reject(self, answer: Delivery[Any], review: str, why: str, *, by: str | None = None) -> None:
+        """Refuse one answer, on the subject where its sender looks for it; Refused if there is no such bill."""
+        try:
+            *_, workspace, key = answer.subject.split(".")
+            realm, bill = subjects.RecordKey.parse(key)
+        except ValueError as error:
+            raise Refused(f"{why}; {error}", field="subject", fix="answer on the bill's own subject") from None
+        closed = ReviewClosed(
+            review=review,
+            workspace=workspace,
+            realm=realm,
+            bill=bill,
+            outcome="rejected",
+            closed_at=now(),
+            by=by,
+            why=why,
+        )
+        await self._close(closed, f"rejected-{answer.sequence}")
+
+    async def _close(self, closed: ReviewClosed, identity: str) -> None:
         name = subjects.review(self._bus.region, "closed", closed.workspace, f"{closed.realm}-{closed.bill}")
-        await self._bus.publish(name, closed, stream=self._stream, key=key or f"closed-{review.review}")
-        log.info("poster.review_closed", workspace=closed.workspace, review=closed.review, outcome=outcome)
+        await self._bus.publish(name, closed, stream=self._stream, key=identity)
+        log.info("poster.review_closed", workspace=closed.workspace, review=closed.review, outcome=closed.outcome)
 
     async def supersede(self, orders: Sequence[Order]) -> None:
         """Close the open reviews that later decisions on their bills have made pointless."""

@@ -44,8 +44,14 @@ class Telling:
         }
         stamp = {} if foreign else job.stamp
         job.kept = await self._ledger.move(job.leaf, state, **{**stamp, **settled, "outcome": outcome, **changes})
-        log.info("poster.settled", key=job.ledger_key, outcome=outcome, revision=job.page.revision)
+        log.debug("poster.settled", key=job.ledger_key, outcome=outcome, revision=job.page.revision)
         await self.report(job, outcome, why, replaced=job.page.retired, foreign=foreign)
+
+    async def stand(self, job: Job, **changes: Any) -> None:
+        """Qonto shows an entry for the bill, and nobody knows which version of it: write that down, report nothing."""
+        await self._entries.publish([job.seen])
+        nothing_open = {"document": None, "drafted": None, "sent_at": None, "replaced": None}
+        job.kept = await self._ledger.move(job.leaf, "verified", **nothing_open, **changes)
 
     async def report(
         self,

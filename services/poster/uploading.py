@@ -12,7 +12,7 @@ import structlog
 from common.errors import AskPerson
 from common.messages import Entry, Outcome
 from services.poster.claims import Claims
-from services.poster.creating import Draft, Uploads
+from services.poster.creating import Draft, NeverArrived, Uploads
 from services.poster.document import choose
 from services.poster.effects import Effects
 from services.poster.job import Job, each
@@ -74,7 +74,7 @@ class Uploading:
         for job, draft in drafts.items():
             job.kept, job.error, job.entry = draft.kept, draft.error, draft.entry
             job.note = "found in Qonto from an earlier attempt" if draft.adopted else draft.note
-        await each([job for job in drafts if isinstance(job.error, Missing)], self._never_arrived)
+        await each([job for job in drafts if isinstance(job.error, NeverArrived)], self._never_arrived)
         made = [job for job in drafts if not job.over and job.entry is not None]
         paid: dict[Job, Outcome | None] = {}
 
@@ -110,7 +110,7 @@ class Uploading:
         draft = Draft(origin=order.key, kept=job.leaf)
         if isinstance(job.effect, Finish) and job.page.replaced is not None and job.page.entry is not None:
             draft.entry = await self._qonto.invoice(order.workspace, job.page.entry)  # only the old one is to go
-        elif order.action != "withdraw" and job.record is not None and job.bill is not None:
+        elif order.action == "create" and job.record is not None and job.bill is not None:
             document = choose(job.record).document
             draft.size = document.size if document is not None else _DRAWN
             draft.load = partial(self._records.file, job)
@@ -132,7 +132,7 @@ class Uploading:
             **job.stamp,
             **changes,
         )
-        log.info("poster.claim_taken", key=job.ledger_key, revision=revision, epoch=job.page.epoch)
+        log.debug("poster.claim_taken", key=job.ledger_key, revision=revision, epoch=job.page.epoch)
 
     async def _let_go(self, job: Job) -> None:
         """Give up the claim on a foreign entry the bill was linked to."""
@@ -152,7 +152,10 @@ class Uploading:
             raise AskPerson("status forbids", why)
 
     async def _never_arrived(self, job: Job) -> None:
-        """What a withdrawn bill had sent never came to be: what stood before is what there is to withdraw."""
+        """What was only looked for never came to be: what stood before is what there is."""
+        if job.page.state == "uncertain" and job.order.action != "withdraw":
+            job.error = AskPerson("uncertain", job.page.why or str(job.error))  # only a person goes past it
+            return
         job.error = None
         state: State = "withdrawn" if job.page.entry is None else "verified"
         job.kept = await self._ledger.take(job.ledger_key, job.kept, state, sent_at=None, drafted=None)
@@ -171,23 +174,28 @@ class Uploading:
         return found
 
     async def _conclude(self, job: Job, paid: Outcome | None) -> None:
-        """The new entry stands: claim it, retire the one it replaces, settle."""
+        """The new entry stands: claim it, retire the one it replaces, settle.
+
+        An adopted entry of another revision shows another version of the bill: it stands, and the order is
+        planned again.
+        """
         order, entry, page = job.order, job.seen, job.page
         await self._claims.take(order.workspace, entry.kind, entry.id, order.key)
         old = page.replaced or (page.entry if page.made and page.entry != entry.id else None)
         if old is not None:
             await self._replace(job, old, entry)
-        await self._telling.settle(
-            job,
-            "created" if old is None else "superseded",
-            "marked as paid" if paid == "paid" else None,
-            retired=old,
-            entry=entry.id,
-            entry_kind=entry.kind,
-            made=True,
-            revision=max(page.revision, entry.revision or 0),
-            paid=paid == "paid" or (old is None and page.paid),
-        )
+        standing: dict[str, Any] = {
+            "entry": entry.id,
+            "entry_kind": entry.kind,
+            "made": True,
+            "revision": max(page.revision, entry.revision or 0),
+            "paid": paid == "paid" or (old is None and page.paid),
+        }
+        if entry.revision != page.revision:
+            await self._telling.stand(job, **standing)
+            return
+        outcome: Outcome = "created" if old is None else "superseded"
+        await self._telling.settle(job, outcome, "marked as paid" if paid == "paid" else None, retired=old, **standing)
 
     async def _replace(self, job: Job, old: str, entry: Entry) -> None:
         """Retire the old entry for the new one; if Qonto no longer lets it go, take the new one back instead."""

@@ -7,12 +7,16 @@ from decimal import Decimal
 import anyio
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.buckets import Documents
 from common.errors import RetryLater
-from common.messages import Action, BillPayment, Document, EntryKind, Link, Notice, Posting, Ref
+from common.messages import Action, BillPayment, Document, EntryKind, Link, Notice, Posting, Ref, now
 from services.poster.claims import Claims
+from services.poster.entries import Entries
 from services.poster.ledger import document_key
+from services.poster.posting import PAUSE, pause
 from tests.poster.desk import WS, Desk, bill, pdf_saying
 
 
@@ -149,6 +153,32 @@ async def test_the_claim_of_a_link_nobody_finished_is_given_up(
     assert (await desk.entry("invoice", foreign.id)).live
 
 
+async def test_of_two_bills_that_want_an_entry_at_once_one_gets_it(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    versions = [await desk.record(ident, bill(f"F-{ident}")) for ident in ("1", "2")]
+    for record, sequence in versions:
+        await desk.decide(record, sequence, "link", entry=foreign.id, entry_kind="invoice")
+
+    async def holder() -> str | None:
+        return await desk.claim("invoice", foreign.id)
+
+    winner = (await desk.until(holder)).rpartition("-")[2]
+    loser = "2" if winner == "1" else "1"
+    assert winner in (await desk.asked(loser, "contested")).why
+    kept = await desk.page(loser)
+    assert kept is None or (kept.value.state, kept.value.entry) == ("withdrawn", None)
+    created = await desk.posting(await desk.create(loser, bill(f"F-{loser}", "144.00")))
+    assert created.outcome == "created"
+    assert (await holder() or "").endswith(f"-{winner}")
+
+
+@given(st.integers(1, 10_000))
+def test_the_pause_of_a_disconnected_workspace_grows_up_to_an_end(attempt: int) -> None:
+    assert PAUSE <= pause(attempt) <= pause(attempt + 1) <= 600
+    assert pause(attempt + 10) > PAUSE
+
+
 async def test_paid_and_unpaid_follow_the_bill(desk: Desk) -> None:
     created = await desk.posting(await desk.create("1"))
     payment = BillPayment(vendor=Ref(id="7"), total=Decimal(120), currency="EUR", paid_on=date(2026, 3, 20))
@@ -187,6 +217,15 @@ async def test_unchanged_is_said_of_what_qonto_shows_now(desk: Desk) -> None:
     assert posting.verified_at is not None
     assert posting.verified_at > created.verified_at
     assert (await desk.calls())["GET /v2/supplier_invoices/{id}"] >= 2
+
+
+async def test_an_entry_the_mirror_took_for_gone_still_stands(desk: Desk) -> None:
+    created = await desk.posting(await desk.create("1"))
+    buried = msgspec.structs.replace(await desk.entry("invoice", str(created.entry)), deleted=True, updated_at=now())
+    assert await Entries(desk.bus).publish([buried]) == 1
+    posting = await desk.posting(await desk.create("1", bill(memo="only the memo changed")))
+    assert (posting.outcome, posting.why) == ("unchanged", "what the document shows has not changed")
+    assert len(await desk.invoices("1")) == 1
 
 
 async def test_what_cannot_be_read_back_is_not_verified_anew(desk: Desk) -> None:

@@ -57,7 +57,7 @@ async def test_an_answer_that_comes_again_is_recognised(
     handled: list[int] = []
 
     async def forget(self: Delivery[Any]) -> None:
-        if ".resolved." in self.subject:
+        if ".resolved." in self.subject and not self.settled:
             handled.append(self.attempt)
             if self.attempt == 1:
                 self.settled = True
@@ -81,6 +81,38 @@ async def test_an_answer_that_comes_again_is_recognised(
     name = subjects.review(desk.bus.region, "closed", WS, f"{desk.realm}-1")
     outcomes = [one.outcome for one in await desk.history(name, ReviewClosed)]
     assert outcomes == [{"create": "created", "link": "linked", "refuse": "refused"}[action]]
+
+
+@pytest.mark.parametrize(
+    "answer, review, field",
+    [
+        ({"review": "known", "action": "link", "by": "A. Tester"}, "known", "entry"),
+        ({"review": "known", "action": "buy", "by": "A. Tester"}, "known", "action"),
+        ({"review": 7, "action": "create", "by": "A. Tester"}, "", "review"),
+        (["no", "answer"], "", "object"),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_refused_where_its_sender_looks(
+    desk: Desk, answer: Any, review: str, field: str
+) -> None:
+    name = subjects.review(desk.bus.region, "resolved", WS, f"{desk.realm}-1")
+    await desk.bus.publish(name, answer, stream=desk.bus.topology.reviews)
+    closed = await desk.closed("1", review)
+    assert (closed.outcome, closed.realm, closed.bill) == ("rejected", desk.realm, "1")
+    assert field in (closed.why or "")
+    await desk.bus.publish(f"{desk.bus.region}.review.resolved.{WS}.nobill", answer, stream=desk.bus.topology.reviews)
+
+    async def told() -> bool:
+        return any("own subject" in (notice.fix or "") for notice in await desk.notices())
+
+    await desk.until(told)
+
+
+async def test_an_answer_to_a_question_nobody_asked_is_refused(desk: Desk) -> None:
+    await desk.answer("1", ReviewResolved(review="unheard-of", action="create", by="A. Tester"))
+    closed = await desk.closed("1", "unheard-of")
+    assert (closed.outcome, closed.by) == ("rejected", "A. Tester")
+    assert "ever requested" in (closed.why or "")
 
 
 async def test_link_needs_an_entry_that_is_there_live_and_free(desk: Desk) -> None:
