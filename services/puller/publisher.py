@@ -142,7 +142,7 @@ class Publisher:
                 case Mirrored(entries_seq=sequence):
                     self._entries_seq = sequence
                 case Refusal(reason="not-connected", why=why):
-                    raise NotConnected("qonto", workspace, why)
+                    raise NotConnected("qonto", workspace, why.rpartition(": ")[2])
                 case Refusal(why=why):
                     raise RetryLater(f"the mirror of Qonto: {why}")
                 case other:

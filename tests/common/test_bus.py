@@ -76,6 +76,22 @@ async def test_a_page_never_covers_a_newer_version(bus: Bus) -> None:
     assert {stored.message.content_hash for stored in found.values()} == {"new"}
 
 
+async def test_one_unreadable_message_does_not_hide_the_others(bus: Bus) -> None:
+    good, bad = record("1"), f"{bus.region}.record.{WS}.bill.9-bad"
+    await bus.publish(subject(bus, good), good, stream=bus.topology.records)
+    await bus.publish(bad, {"type": "record.1"}, stream=bus.topology.records)
+    found = await bus.latest(bus.topology.records, [bad, subject(bus, good)], Record)
+    assert [stored.message.id for stored in found.values()] == ["1"]
+
+
+async def test_more_than_the_broker_answers_at_once_is_asked_for_again(bus: Bus) -> None:
+    page = [(subject(bus, item), item) for item in (record(str(n), content="x" * 1_000_000) for n in range(70))]
+    for name, item in page:
+        await bus.publish(name, item, stream=bus.topology.records)
+    found = await bus.latest(bus.topology.records, [name for name, _ in page], Record)
+    assert len(found) == 70  # 70 MB: the broker cuts an answer at 64
+
+
 async def test_subjects_are_listed(bus: Bus) -> None:
     page = [(subject(bus, item), item) for item in map(record, ("1", "2", "3"))]
     await bus.publish_page(bus.topology.records, page)

@@ -37,6 +37,7 @@ class Provider:
     revoked: list[str] = field(default_factory=list)
     calls: list[dict[str, str]] = field(default_factory=list)
     lose_answers: int = 0
+    pause: float = 0.0
     status: int = 200
     life: int = 3600
 
@@ -56,6 +57,7 @@ class Provider:
         if self.lose_answers:
             self.lose_answers -= 1
             return Response("gateway time-out", status_code=504)
+        await anyio.sleep(self.pause)
         self.number += 1
         self.valid = f"r{self.number}"
         return JSONResponse({"access_token": f"a{self.number}", "refresh_token": self.valid, "expires_in": self.life})
@@ -185,6 +187,25 @@ async def test_a_lost_answer_keeps_the_token_and_tries_it_again(
     with pytest.raises(RetryLater):
         await made.grant(WS)
     assert (await made.grant(WS)).access == "a2"
+
+
+async def test_a_refresh_that_is_cut_short_keeps_what_the_provider_gave(
+    made: Connections, bus: Bus, provider: Provider
+) -> None:
+    await made.exchange(await connect(made))
+    await expire(bus, made)
+    provider.pause = 0.3
+    with anyio.move_on_after(0.1):
+        await made.grant(WS)
+    provider.pause = 0.0
+    assert (await made.grant(WS)).access == "a2"
+
+
+async def test_a_workspace_that_is_connected_is_listed(made: Connections) -> None:
+    await made.exchange(await connect(made))
+    assert [workspace async for workspace in made.connected()] == [WS]
+    await made.disconnect(Disconnect(workspace=WS))
+    assert [workspace async for workspace in made.connected()] == []
 
 
 async def test_a_dead_grant_needs_a_person_and_is_asked_for_only_once(

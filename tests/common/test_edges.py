@@ -82,6 +82,20 @@ def test_a_wrong_setting_names_itself_and_the_fix(
     assert "\n" not in str(caught.value)
 
 
+def test_an_unknown_setting_is_named_with_its_likely_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_REGOIN", "eu")
+    with pytest.raises(UserError, match=r"WEIR_REGOIN.*WEIR_REGION"):
+        settings.load()
+
+
+def test_a_password_in_the_brokers_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIR_NATS_URL", "http://weir:hush-hush@broker:4222")
+    with pytest.raises(UserError, match="WEIR_NATS_URL") as caught:
+        settings.load()
+    assert "hush-hush" not in str(caught.value)
+    assert settings.without_userinfo("nats://a:b@h:1,nats://c:d@h:2") == "nats://h:1,nats://h:2"
+
+
 @pytest.mark.parametrize("value", ["not base64!", "c2hvcnQ="])
 def test_a_malformed_master_key_is_named_but_never_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("WEIR_MASTER_KEY", value)
@@ -132,6 +146,24 @@ def test_secrets_do_not_reach_the_log(fields: dict[str, Any], capfd: pytest.Capt
     assert json.loads(shown.splitlines()[0])["service"] == "test"
 
 
+@pytest.mark.usefixtures("_restored_logging")
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_traceback_shows_no_local_variables(style: str, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure("test", style=style)
+
+    def fail() -> None:
+        held = {"note": "AB11secretcode", "access_token": "AB11secretcode"}
+        raise ValueError(f"no luck with {len(held)} things")
+
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger().warning("something.failed", exc_info=True)
+    shown = capfd.readouterr().err
+    assert "no luck" in shown
+    assert "AB11secretcode" not in shown
+
+
 def test_bodies_are_not_logged() -> None:
     event = logs.redact(structlog.get_logger(), "info", {"event": "x", "body": b"anything"})
     assert event == {"event": "x", "body": "<8 bytes>"}
@@ -145,6 +177,9 @@ def test_the_table_of_fates() -> None:
     assert verdict(RetryLater("x", delay=3), 1).delay == 3
     assert verdict(Refused("x", field="total", fix="y"), 1).fate is Fate.PARK
     assert verdict(ExceptionGroup("tasks", [RetryLater("x", delay=3)]), 50).delay == 3
+    waiting = ExceptionGroup("tasks", [RetryLater("x"), TimeoutError()])
+    assert verdict(waiting, 50).fate is Fate.RETRY
+    assert verdict(ExceptionGroup("tasks", [RetryLater("x"), Refused("y")]), 1).fate is Fate.PARK
     assert verdict(TimeoutError(), 50).fate is Fate.RETRY
     assert verdict(KeyError("bug"), 1).fate is Fate.RETRY
     assert verdict(KeyError("bug"), 8).fate is Fate.PARK
