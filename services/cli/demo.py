@@ -1,6 +1,7 @@
 """`weir demo`: a fictional company, its books and its bank, and Weir between them, on this machine."""
 
 import os
+import secrets
 import shutil
 import sys
 import time
@@ -55,7 +56,10 @@ async def _demo(
     began = time.monotonic()
     directory = _fresh(settings.data_dir / "demo")
     screen.print(f"Starting a broker, the sandbox, and puller, {scorers} scorers, poster, console as processes …")
-    base = load(**{**settings.model_dump(exclude_unset=True), "console_port": 0})
+    chosen: dict[str, object] = {"console_port": 0}
+    if settings.nats_url is not None:  # on a broker that others use, a region that nobody else does
+        chosen["region"] = f"dm{secrets.token_hex(3)}"
+    base = load(**{**settings.model_dump(exclude_unset=True), **chosen})
     base = base.model_copy(update={"sandbox_quickbooks_port": 0, "sandbox_qonto_port": 0})
     async with (
         installation(base, directory, sandbox=True, scorers=scorers, own_logs=True) as weir,

@@ -55,7 +55,7 @@ async def installation(
     something does not come up, with what it said.
     """
     async with AsyncExitStack() as stack:
-        chosen: dict[str, object] = {"data_dir": directory}
+        chosen: dict[str, object] = {"data_dir": directory, "region": base.region}
         if base.nats_url is None:
             broker = await stack.enter_async_context(embedded.broker(directory / "broker"))
             chosen |= {"nats_url": broker.url, "nats_token": broker.token}

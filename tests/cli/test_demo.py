@@ -20,7 +20,7 @@ from services.cli import demo, report
 from services.cli.bookkeeper import Bookkeeper
 from services.cli.installation import Installation, installation
 from services.cli.tally import Tally
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunningBroker
 
 BILLS = 90
 SEED = "kill"
@@ -95,11 +95,13 @@ async def test_kill_9_of_any_service_changes_nothing(service: str, undisturbed: 
     assert after.links == undisturbed.links
 
 
-def test_the_demo_counts_and_ends_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own_broker", [True, False])
+def test_the_demo_counts_and_ends_well(own_broker: bool, broker: RunningBroker, tmp_path: Path) -> None:
+    named = {} if own_broker else {"WEIR_NATS_URL": broker.url, "WEIR_NATS_TOKEN": broker.token}
     ended = subprocess.run(
         [sys.executable, "-m", "services.cli.app", "demo", "--once", "--json", "--bills", "60"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **named},
         capture_output=True,
         text=True,
         timeout=110,
