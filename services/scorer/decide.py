@@ -72,7 +72,7 @@ class Judge:
             pair
             for bill in (books.facts_of(key) for key in live)
             for entry in map(books.index.facts, books.index.candidates(bill))
-            for pair in names.best(bill.names, entry.names)
+            for pair in names.pairings(bill.names, entry.names)
         }
         self._score_names(pairs)
 
@@ -129,7 +129,7 @@ class Judge:
 
     def _compare(self, bill: Facts, key: str) -> Scored:
         entry = self._books.index.facts(key)
-        pairs = names.best(bill.names, entry.names)
+        pairs = names.pairings(bill.names, entry.names)
         self._score_names(pair for pair in pairs if pair not in self._names)
         name_score = max((self._names[pair] for pair in pairs), default=None)
         return Scored(key, self._books.entries[key], compare(bill, entry, name_score))

@@ -180,7 +180,7 @@ def _cut_off(a: Name, b: Name) -> bool:
     return len(short) >= least and long.startswith(short) and long[len(short)] != " "
 
 
-def best(first: Iterable[Name], second: Iterable[Name]) -> list[tuple[Name, Name]]:
+def pairings(first: Iterable[Name], second: Iterable[Name]) -> list[tuple[Name, Name]]:
     """Every pairing of two documents' names, the first names first."""
     others = list(second)
     return [(a, b) for a in first for b in others]
