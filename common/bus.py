@@ -90,11 +90,16 @@ class Bus:
         self._client: Client | None = None
         self._fatal: WeirError | None = None
         self._stopping = False
+        self._before: list[Task] = []
         self._tasks: list[tuple[Task, Stop]] = []
         self._after_reconnect: list[Callable[[], None]] = []
         self.started = anyio.Event()
 
     # --- life ---------------------------------------------------------------------------------------
+
+    def before_serving(self, do: Task) -> None:
+        """Do this once when streams and buckets are there and no message was taken yet; what it raises ends `run`."""
+        self._before.append(do)
 
     def add_task(self, task: Task, stop: Stop) -> None:
         """Run `task` while the service is up; `stop` ends it in good order before the broker is left."""
@@ -112,6 +117,8 @@ class Bus:
         """
         await self.connect()
         await topology.ensure(self.js, self.topology)
+        for do in self._before:
+            await do()
         self._answer_readiness()
         self._app.on_shutdown(self._on_shutdown)
         self._app.after_startup(self._on_started)

@@ -7,11 +7,13 @@ older refresh token is never sent while a newer one is stored: providers take a 
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 import anyio
 import httpx
 import msgspec
+import nats.errors
 import structlog
 
 from common import codec, subjects
@@ -97,7 +99,8 @@ class Connections:
         return self._app.provider
 
     def serve(self) -> None:
-        """Answer the console's calls; register before the bus runs."""
+        """Answer the console's calls, with the region's own master key only; register before the bus runs."""
+        self._bus.before_serving(partial(prove_master_key, self._bus, self._vault))
         for verb, type_, answer in (
             ("authorize", Authorize, self.authorize),
             ("exchange", Exchange, self.exchange),
@@ -220,7 +223,7 @@ class Connections:
         for attempt in range(1, PERSIST_TRIES):
             try:
                 return await self._kept.replace(kept.key, connection, kept.revision)
-            except RetryLater as error:
+            except (RetryLater, nats.errors.Error) as error:
                 log.warning("connection.persist_retried", provider=self.provider, attempt=attempt, error=error)
                 await anyio.sleep(backoff(attempt, first=0.2, cap=5.0))
         return await self._kept.replace(kept.key, connection, kept.revision)

@@ -126,6 +126,13 @@ def verdict(error: BaseException, attempt: int) -> Verdict:
             return Verdict(Fate.PARK, f"failed {attempt} times: {_describe(error)}")
 
 
+def cause(error: BaseException) -> BaseException:
+    """What is at the bottom of the groups that task groups wrap around an error: the first of it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 _WORST = (Fate.RETRY, Fate.ASK, Fate.PARK, Fate.STOP)
 
 

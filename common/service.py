@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from common import logs, tether
-from common.errors import UserError, WeirError
+from common.errors import UserError, WeirError, cause
 from common.settings import Settings, load
 
 BAD_INPUT = 2
@@ -27,14 +27,8 @@ def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
         tether.on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
         anyio.run(serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
     except (WeirError, OSError, BaseExceptionGroup) as raised:
-        error = _first(raised)
+        error = cause(raised)
         if not isinstance(error, WeirError | OSError):
             raise
         print(f"weir {name}: {error}", file=sys.stderr)  # noqa: T201 (the last word of a process)
         sys.exit(BAD_INPUT if isinstance(error, UserError) else STOPPED)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -109,10 +109,6 @@ class Settings(BaseSettings):
     pull_overlap: int = Field(600, ge=0, description="Seconds a window reaches back behind its marker.")
     backfill_from: date = Field(date(2000, 1, 1), description="Date the first pull starts at.")
 
-    ocr_wait: float = Field(
-        120.0, gt=0, description="Seconds to wait for Qonto to read a document before the check is put off."
-    )
-
     console_host: str = Field("127.0.0.1", description="Address the console listens on.")
     console_port: int = Field(8460, ge=0, le=65535, description="Port of the console (0: any free one).")
     console_url: HttpUrl | None = Field(

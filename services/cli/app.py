@@ -12,7 +12,7 @@ from importlib.metadata import version
 from cyclopts import App
 from rich.console import Console
 
-from common.errors import UserError, WeirError
+from common.errors import UserError, WeirError, cause
 from common.service import BAD_INPUT, STOPPED
 
 app = App(
@@ -64,7 +64,7 @@ def main() -> None:
     except OSError as error:
         _end(f"{error.filename or 'the system'}: {error.strerror or error}", BAD_INPUT)
     except (WeirError, BaseExceptionGroup) as raised:
-        error_ = _first(raised)
+        error_ = cause(raised)
         if not isinstance(error_, WeirError):
             raise
         _end(str(error_), BAD_INPUT if isinstance(error_, UserError) else STOPPED)
@@ -77,12 +77,6 @@ def _missing(error: ModuleNotFoundError) -> str:
     return (
         f"`weir {command}` needs {error.name}, which is not installed; `pip install '.[{extra}]'` in a clone brings it"
     )
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _end(line: str, code: int) -> None:

@@ -4,9 +4,8 @@ from functools import partial
 
 import httpx
 
-from common import http, subjects, topology
+from common import http, subjects
 from common.bus import Bus
-from common.connections import prove_master_key
 from common.consume import batches
 from common.messages import Decision, Mirror, ReviewResolved
 from common.service import main
@@ -23,7 +22,7 @@ DECISIONS = 100
 ANSWERS = 20
 
 
-def build(bus: Bus, client: httpx.AsyncClient) -> Vault:
+def build(bus: Bus, client: httpx.AsyncClient) -> None:
     """Register everything the poster does on `bus`; UserError if a setting it needs is missing."""
     vault = Vault(bus.settings.sealing_key())
     connections = QontoConnections(bus, vault, oauth_app(bus.settings), client, partial(identify, client))
@@ -33,17 +32,13 @@ def build(bus: Bus, client: httpx.AsyncClient) -> Vault:
     batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
     answers = Answers(bus, Poster(bus, qonto, "answers"))
     batches(bus, bus.topology.answers, ReviewResolved, answers.handle, size=ANSWERS, unreadable=answers.unreadable)
-    return vault
 
 
 async def serve(settings: Settings) -> None:
     """Post until the process is told to stop."""
     async with http.client(settings.qonto_api_url, staging(settings)) as client:
         bus = Bus(settings, "poster")
-        vault = build(bus, client)
-        await bus.connect()
-        await topology.ensure(bus.js, bus.topology)
-        await prove_master_key(bus, vault)
+        build(bus, client)
         await bus.run()
 
 

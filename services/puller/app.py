@@ -4,9 +4,9 @@ import re
 
 import httpx
 
-from common import http, subjects, topology
+from common import http, subjects
 from common.bus import Bus
-from common.connections import Connections, prove_master_key
+from common.connections import Connections
 from common.consume import batches
 from common.errors import Refused
 from common.messages import Exchange, Rewind, Tick
@@ -24,10 +24,9 @@ SCOPE = "com.intuit.quickbooks.accounting"
 _REALM = re.compile(r"\d{10,19}\Z")
 
 
-def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> tuple[Vault, Ticks]:
+def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> None:
     """Register everything the puller does on `bus`; UserError if a setting it needs is missing."""
     settings = bus.settings
-    vault = Vault(settings.sealing_key())
     app = OAuthApp(
         provider="quickbooks",
         client_id=settings.required("quickbooks_client_id"),
@@ -38,13 +37,13 @@ def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> tup
         scope=SCOPE,
         credentials="basic",
     )
-    connections = Connections(bus, vault, app, client, identify)
+    connections = Connections(bus, Vault(settings.sealing_key()), app, client, identify)
     connections.serve()
     keep_pace(client, settings.quickbooks_api_url)
     bus.answers(subjects.call(bus.region, "quickbooks", "rewind"), Rewind, Rewinder(bus, connections).rewind)
     ticks = Ticks(bus, connections, client, seconds=seconds)
+    bus.before_serving(ticks.wake_forgotten)
     batches(bus, bus.topology.puller, Tick, ticks.handle, size=AT_ONCE)
-    return vault, ticks
 
 
 async def identify(_tokens: Tokens, callback: Exchange) -> str:
@@ -60,11 +59,7 @@ async def serve(settings: Settings) -> None:
     """Pull until the process is told to stop."""
     async with http.client() as client:
         bus = Bus(settings, "puller")
-        vault, ticks = build(bus, client)
-        await bus.connect()
-        await topology.ensure(bus.js, bus.topology)
-        await prove_master_key(bus, vault)
-        await ticks.wake_forgotten()
+        build(bus, client)
         await bus.run()
 
 

@@ -10,11 +10,9 @@ from services.scorer.scoring import Scoring
 BATCH = 200
 
 
-def build(bus: Bus) -> Scoring:
+def build(bus: Bus) -> None:
     """Register the scorer's handler on `bus`."""
-    scoring = Scoring(bus)
-    batches(bus, bus.topology.scorer, Record, scoring.handle, size=BATCH)
-    return scoring
+    batches(bus, bus.topology.scorer, Record, Scoring(bus).handle, size=BATCH)
 
 
 async def serve(settings: Settings) -> None:

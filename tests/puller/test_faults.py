@@ -241,6 +241,20 @@ async def test_the_next_pull_is_scheduled_and_fires(world: World) -> None:
         assert service.client.is_connected
 
 
+async def test_a_connected_workspace_without_a_tick_is_not_forgotten(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+    # As if the puller had died between storing the connection and sending the first tick.
+    await world.bus.js.purge_stream(world.bus.topology.pulls)
+    world.sandbox.count()
+
+    async def pulled_again() -> bool:
+        return "/v3/company/{id}/cdc 200" in world.sandbox.calls()
+
+    async with puller(world.settings):
+        await until(pulled_again)
+
+
 async def test_a_state_is_good_once_and_only_if_it_is_ours(world: World) -> None:
     async with puller(world.settings):
         forged = await world.bus.call(
