@@ -13,6 +13,7 @@ from common.bus import Bus, Stored
 from common.consume import Delivery
 from common.errors import AskPerson, Refused
 from common.messages import Bill, Record, Ref, ReviewClosed, ReviewOutcome, ReviewRequested, now
+from common.quickbooks import NO_CURRENCY
 from services.poster.plan import Order
 
 log = structlog.get_logger()
@@ -149,4 +150,5 @@ def _unknown_bill(source: object) -> Bill:
     """A summary for a bill QuickBooks no longer shows."""
     if isinstance(source, ReviewRequested):
         return source.summary
-    return Bill(vendor=Ref(id="-", name="deleted in QuickBooks"), total=Decimal(0), balance=Decimal(0), currency="EUR")
+    nothing = Decimal(0)
+    return Bill(vendor=Ref(id="-", name="deleted in QuickBooks"), total=nothing, balance=nothing, currency=NO_CURRENCY)
