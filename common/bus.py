@@ -38,6 +38,8 @@ PUBLISH_TRIES = 4
 CALL_WORKERS = 16
 WRONG_LAST_SEQUENCE = 10071
 """The broker's code for a compare-and-set that came too late."""
+_SUBJECT_FULL = 10077
+"""The broker's code for a subject that holds all the messages it may."""
 _FIRST_CONNECTION = 10.0
 
 
@@ -56,6 +58,10 @@ class _Subjects(msgspec.Struct):
 class _StreamInfo(msgspec.Struct):
     state: _Subjects | None = None
     total: int = 0
+
+
+class _Counter(msgspec.Struct):
+    val: str
 
 
 class Bus:
@@ -211,8 +217,9 @@ class Bus:
         `key` is the message's identity: the same key within the stream's duplicate window is stored once,
         which also makes our own retry safe. Raises RetryLater when the broker does not answer.
         """
-        body = codec.encode(message)
-        identity = key or uuid.uuid4().hex
+        return await self._publish(subject, codec.encode(message), stream, key or uuid.uuid4().hex, headers)
+
+    async def _publish(self, subject: str, body: bytes, stream: str, identity: str, headers: Mapping[str, str]) -> int:
         for attempt in range(1, PUBLISH_TRIES + 1):
             try:
                 ack = await self.js.publish(
@@ -270,6 +277,31 @@ class Bus:
             else:
                 return int(ack.seq)
         raise RetryLater(f"the broker does not take pages for {stream}")
+
+    async def admit(self, stream: str, subject: str) -> bool:
+        """Whether the stream takes one more message on `subject`; False if that is beyond its limit."""
+        try:
+            await self.js.publish(subject, b"", timeout=PUBLISH_TIMEOUT, stream=stream)
+        except nats.js.errors.ServiceUnavailableError as error:
+            if error.err_code == _SUBJECT_FULL:
+                return False
+            raise
+        except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
+            raise RetryLater(f"{stream} does not answer") from error
+        return True
+
+    async def count(self, stream: str, subject: str, by: int = 1) -> None:
+        """Add to a counter: a subject of a stream that counts."""
+        await self._publish(subject, b"", stream, uuid.uuid4().hex, {"Nats-Incr": f"{by:+d}"})
+
+    async def counted(self, stream: str, pattern: str) -> dict[str, int]:
+        """Every counter whose subject matches `pattern`, with its value."""
+        names = await self.subjects(stream, pattern)
+        found: dict[str, int] = {}
+        for start in range(0, len(names), topology.BATCH_LIMIT):
+            page = await self.latest(stream, names[start : start + topology.BATCH_LIMIT], _Counter)
+            found.update({name: int(stored.message.val) for name, stored in page.items()})
+        return found
 
     async def notify(self, notice: Notice, *, key: str | None = None) -> None:
         """Tell a workspace's owner."""

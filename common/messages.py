@@ -493,11 +493,32 @@ class Tick(Message, frozen=True, kw_only=True, tag="tick.1"):
     """Pull one workspace now; several ticks of one workspace collapse into the newest."""
 
     workspace: str
-    reason: Literal["schedule", "asked", "connected", "webhook", "rewind"]
+    reason: Literal["schedule", "asked", "connected", "webhook", "rewind", "backfill"]
     asked_at: datetime
 
 
-NoticeKind = Literal["needs-reconnect", "failed", "pulled", "pull-failed", "connected", "disconnected"]
+class PullState(Part, frozen=True, kw_only=True):
+    """How pulling a workspace stands, for people: the puller writes it and never decides by it.
+
+    `entity` and `read_until` say where an unfinished pull stands; `counts` are the records published in the
+    pull that runs or ran last; `failing` is why the last one failed, with `fix` as the next step.
+    """
+
+    realm: str
+    began_at: datetime
+    finished_at: datetime | None = None
+    next_at: datetime | None = None
+    entity: str | None = None
+    read_until: datetime | None = None
+    backfilling: bool = False
+    counts: dict[str, int] = {}
+    failing: str | None = None
+    fix: str | None = None
+
+
+NoticeKind = Literal[
+    "needs-reconnect", "failed", "pulled", "pull-failed", "connected", "disconnected", "paused", "expires-soon"
+]
 
 
 class Notice(Message, frozen=True, kw_only=True, tag="notice.1"):
@@ -523,13 +544,17 @@ class Claim(Part, frozen=True, kw_only=True):
 
 
 class Workspace(Part, frozen=True, kw_only=True):
-    """A tenant: one QuickBooks company and one Qonto organization."""
+    """A tenant: one QuickBooks company and one Qonto organization.
+
+    `backfill_from` is where its first pull begins, instead of the setting of that name.
+    """
 
     id: str
     region: str
     created_at: datetime
     realm: str | None = None
     organization: str | None = None
+    backfill_from: date | None = None
 
 
 # --- calls between services (request/reply) ------------------------------------------------------------
@@ -558,10 +583,11 @@ class Exchange(Message, frozen=True, kw_only=True, tag="exchange.1"):
 
 
 class Connected(Message, frozen=True, kw_only=True, tag="connected.1"):
-    """The workspace may now use this provider account."""
+    """The workspace may now use this provider account; `name` is what the provider calls it."""
 
     workspace: str
     account: str
+    name: str | None = None
 
 
 class Disconnect(Message, frozen=True, kw_only=True, tag="disconnect.1"):
@@ -575,6 +601,23 @@ class Rewind(Message, frozen=True, kw_only=True, tag="rewind.1"):
 
     workspace: str
     to: datetime
+
+
+class Backfill(Message, frozen=True, kw_only=True, tag="backfill.1"):
+    """Read everything changed since `since` and publish what is missing; answered like Disconnect.
+
+    Also where later first pulls of the workspace begin.
+    """
+
+    workspace: str
+    since: datetime
+
+
+class Webhook(Message, frozen=True, kw_only=True, tag="webhook.1"):
+    """A provider's webhook as it came: the raw body and the signature header; answered with `Done` or `Refusal`."""
+
+    body: bytes
+    signature: str
 
 
 class Mirror(Message, frozen=True, kw_only=True, tag="mirror.1"):
@@ -601,7 +644,7 @@ class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
     why: str
     fix: str | None = None
     retry: bool = False
-    reason: Literal["not-connected"] | None = None
+    reason: Literal["not-connected", "forged", "not-set-up"] | None = None
 
 
 Answer = Redirect | Connected | Mirrored | Done | Refusal

@@ -99,6 +99,13 @@ class Settings(BaseSettings):
     quickbooks_client_id: str | None = Field(None, description="Client id of your Intuit app.")
     quickbooks_client_secret: SecretStr | None = Field(None, description="Client secret of your Intuit app.")
 
+    quickbooks_webhook_verifier: SecretStr | None = Field(
+        None, description="Verifier token of your Intuit app's webhooks. Unset: webhooks are refused."
+    )
+    quickbooks_monthly_reads: int = Field(
+        500_000, ge=1, description="Metered reads a month your Intuit plan includes; warned of at 80 %."
+    )
+
     qonto_api_url: HttpUrl = Field("https://thirdparty.qonto.com", description="Qonto API without /v2.")
     qonto_oauth_url: HttpUrl = Field("https://oauth.qonto.com", description="Qonto's OAuth host.")
     qonto_client_id: str | None = Field(None, description="Client id of your Qonto app.")

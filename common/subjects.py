@@ -5,9 +5,13 @@ character would address somebody else's subject.
 """
 
 import re
-from typing import NamedTuple
+from datetime import date
+from typing import Literal, NamedTuple
 
 from common.messages import EntryKind, Provider, RecordKind
+
+Span = Literal["second", "minute"]
+"""What a provider counts calls in."""
 
 _REGION = re.compile(r"[a-z]{2}[a-z0-9]{0,6}\Z")
 _WORKSPACE = re.compile(r"[a-z0-9-]{1,40}\Z")
@@ -97,10 +101,20 @@ def notice(region: str, workspace: str) -> str:
     return f"{region}.notice.{workspace}"
 
 
+def pace(region: str, span: Span, provider: Provider, account: str) -> str:
+    """Subject that takes one message per call to a provider and refuses those beyond the limit of its span."""
+    return f"{region}.pace.{span}.{provider}.{token(account, 'account')}"
+
+
+def meter(region: str, provider: Provider, month: date, workspace: str) -> str:
+    """Subject that counts a workspace's metered reads in a calendar month (UTC)."""
+    return f"{region}.meter.{provider}.{month:%Y-%m}.{workspace}"
+
+
 def call(region: str, provider: Provider, verb: str) -> str:
     """Subject on which the owner of a provider answers calls.
 
-    Verbs: authorize, exchange, disconnect; rewind of QuickBooks only, mirror of Qonto only.
+    Verbs: authorize, exchange, disconnect; rewind, backfill and webhook of QuickBooks only, mirror of Qonto only.
     """
     return f"{region}.call.{provider}.{verb}"
 

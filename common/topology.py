@@ -5,6 +5,7 @@ side overwrites limits silently. `ensure` is idempotent, safe to race, and only 
 is missing and updates what differs, and deletes nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +24,18 @@ from nats.js.api import (
 )
 
 from common.errors import Fatal
+from common.subjects import Span
 
 log = structlog.get_logger()
 
 ACK_WAIT = 15.0
 """Seconds without a heartbeat after which a message goes to another instance: the failover time."""
+
+PACE: Mapping[Span, int] = {"second": 8, "minute": 480}
+"""Calls a span lets through for one QuickBooks company: a little under its own 10 and 500, since calls may bunch up
+on their way."""
+
+_SECONDS: Mapping[Span, float] = {"second": 1.0, "minute": 60.0}
 
 BATCH_LIMIT = 1000
 """Most messages the broker takes in one atomic batch (its default limit)."""
@@ -71,14 +79,19 @@ class Topology:
     postings: str = field(init=False)
     pulls: str = field(init=False)
     notices: str = field(init=False)
+    meters: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in ("records", "entries", "decisions", "reviews", "postings", "pulls", "notices"):
+        for name in ("records", "entries", "decisions", "reviews", "postings", "pulls", "notices", "meters"):
             object.__setattr__(self, name, f"{name.upper()}_{self.region}")
 
     def bucket(self, name: str) -> str:
         """The bucket's name in this region."""
         return f"{name}_{self.region}"
+
+    def pace(self, span: Span) -> str:
+        """Name of the stream that counts calls of the last second or minute."""
+        return f"PACE_{span.upper()}_{self.region}"
 
     # --- consumers ---------------------------------------------------------------------------------
 
@@ -133,7 +146,19 @@ class Topology:
                 allow_rollup_hdrs=True,  # schedules imply it
                 allow_msg_ttl=True,
             ),
+            self._stream(
+                self.meters,
+                (f"{region}.meter.>",),
+                "Metered reads by month and workspace, each subject a counter",
+                discard=DiscardPolicy.OLD,  # a counter takes its new value's place; the broker insists
+                max_msgs_per_subject=1,
+                allow_msg_counter=True,
+                allow_direct=True,
+            ),
+            *(self._pace(span, calls) for span, calls in PACE.items()),
             self._bucket("markers", "How far each entity was read"),
+            self._bucket("pulls", "How pulling each workspace stands"),
+            self._bucket("accounts", "Which workspace each provider account belongs to"),
             self._bucket("idempotency", "The ledger: what was posted for each bill"),
             self._bucket("claims", "Which bill each entry serves"),
             self._bucket("connections", "Sealed provider tokens"),
@@ -149,6 +174,19 @@ class Topology:
                 allow_rollup_hdrs=True,
                 allow_direct=True,
             ),
+        )
+
+    def _pace(self, span: Span, calls: int) -> StreamConfig:
+        """The broker as the limiter: a subject takes so many messages of a certain age, and refuses the next."""
+        return self._stream(
+            self.pace(span),
+            (f"{self.region}.pace.{span}.>",),
+            f"Calls of the last {span} to each provider account",
+            storage=StorageType.MEMORY,
+            max_age=_SECONDS[span],
+            max_msgs_per_subject=calls,
+            discard_new_per_subject=True,
+            duplicate_window=_SECONDS[span],
         )
 
     def _bucket(self, name: str, description: str, history: int = 1) -> StreamConfig:
