@@ -219,7 +219,9 @@ class Bus:
         """
         return await self._publish(subject, codec.encode(message), stream, key or uuid.uuid4().hex, headers)
 
-    async def _publish(self, subject: str, body: bytes, stream: str, identity: str, headers: Mapping[str, str]) -> int:
+    async def _publish(
+        self, subject: str, body: bytes, stream: str | None, identity: str, headers: Mapping[str, str]
+    ) -> int:
         for attempt in range(1, PUBLISH_TRIES + 1):
             try:
                 ack = await self.js.publish(
@@ -232,12 +234,12 @@ class Bus:
             except nats.errors.MaxPayloadError:
                 raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
-                log.warning("bus.publish_retried", stream=stream, attempt=attempt, error=error)
+                log.warning("bus.publish_retried", subject=subject, attempt=attempt, error=str(error) or repr(error))
                 await anyio.sleep(0.1 * attempt)
             else:
                 return int(ack.seq)
         raise RetryLater(
-            f"the broker does not take messages for {stream}; is WEIR_REGION right, and `weir setup` done?"
+            f"the broker does not take messages on {subject}; is WEIR_REGION right, and `weir setup` done?"
         )
 
     async def publish_page(
@@ -290,9 +292,10 @@ class Bus:
             raise RetryLater(f"{stream} does not answer") from error
         return True
 
-    async def count(self, stream: str, subject: str, by: int = 1) -> None:
+    async def count(self, subject: str, by: int = 1) -> None:
         """Add to a counter: a subject of a stream that counts."""
-        await self._publish(subject, b"", stream, uuid.uuid4().hex, {"Nats-Incr": f"{by:+d}"})
+        # The broker refuses a counted message that names its stream.
+        await self._publish(subject, b"", None, uuid.uuid4().hex, {"Nats-Incr": f"{by:+d}"})
 
     async def counted(self, stream: str, pattern: str) -> dict[str, int]:
         """Every counter whose subject matches `pattern`, with its value."""
