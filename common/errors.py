@@ -3,7 +3,8 @@
     WeirError
     ├── UserError      bad input or settings: one line for the person, exit code 2
     ├── RetryLater     the world is not ready: try the same thing again after `delay`
-    │   └── NotConnected   a person has to connect the workspace first; goes on by itself then
+    │   ├── NotConnected   a person has to connect the workspace first; goes on by itself then
+    │   └── Paused         a person has to mend the provider's account; goes on by itself then
     ├── Conflict       somebody else wrote first: read again and decide anew
     ├── AskPerson      only a person can decide: a review is raised
     ├── Refused        this message will never work: parked as a failure with field and fix
@@ -45,6 +46,10 @@ class NotConnected(RetryLater):
 
     def __init__(self, provider: str, workspace: str, why: str) -> None:
         super().__init__(f"{workspace} is not connected to {provider}: {why}", delay=60.0)
+
+
+class Paused(RetryLater):
+    """The provider does not serve this workspace for now, and its owner knows; later pulls go on by themselves."""
 
 
 class Conflict(WeirError):  # noqa: N818

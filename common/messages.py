@@ -543,6 +543,13 @@ class Claim(Part, frozen=True, kw_only=True):
     at: datetime
 
 
+class AccountClaim(Part, frozen=True, kw_only=True):
+    """Says which workspace a provider's account belongs to; one account belongs to one workspace."""
+
+    workspace: str
+    at: datetime
+
+
 class Workspace(Part, frozen=True, kw_only=True):
     """A tenant: one QuickBooks company and one Qonto organization.
 
