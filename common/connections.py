@@ -5,102 +5,81 @@ connection across all processes (a lease), the result is stored by compare-and-s
 older refresh token is never sent while a newer one is stored: providers take a replay for theft.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from datetime import timedelta
 from functools import partial
-from typing import Literal
 
 import anyio
 import httpx
-import msgspec
 import nats.errors
 import structlog
+from msgspec.structs import replace
 
-from common import codec, subjects
+from common import expiry, subjects
+from common.accounts import Accounts
 from common.buckets import Bucket, Kept
 from common.bus import Bus
-from common.errors import Conflict, NotConnected, Refused, RetryLater, UserError, backoff
-from common.lease import lease
-from common.messages import (
-    Authorize,
-    Connected,
-    Disconnect,
-    Done,
-    Exchange,
-    Notice,
-    Redirect,
-    Tick,
-    now,
-)
-from common.oauth import BadClient, Dead, OAuthApp, Tokens, new_state, new_verifier
-from common.vault import Sealed, Vault
+from common.consent import Consent, Identify, Stated
+from common.errors import Conflict, NotConnected, Paused, RetryLater, UserError, backoff
+from common.grants import NAMES, Account, Connection, Grant, Grants, Pause
+from common.messages import Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, now
+from common.oauth import BadClient, Dead, OAuthApp, Tokens
+from common.revocations import Revocations
+from common.vault import Damaged, Sealed, Vault
+
+__all__ = ["Account", "Connection", "Connections", "Grant", "Identify", "Renew", "prove_master_key"]
 
 log = structlog.get_logger()
 
 REFRESH_EARLY = timedelta(minutes=5)
-STATE_TTL = 600
-"""Seconds a person has to approve: both providers let a code live for ten minutes at most."""
-_REFRESH_WAIT = 30.0
 PERSIST_TRIES = 8
 """Times that fresh tokens are offered to the broker, over half a minute."""
+DISCONNECT_PATIENCE = 20.0
+"""Seconds a person waits for the provider to revoke; after that it goes on without them."""
+_BY_OWNER = "disconnected by its owner"
+_TO_REVOKE = f"{_BY_OWNER}; the provider is still to take the access back"
 
-
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a connection. `account` is the realm or organization; `sealed` holds the tokens."""
-
-    workspace: str
-    account: str
-    state: Literal["connected", "needs-reconnect", "disconnected"]
-    since: datetime
-    sealed: Sealed | None = None
-    expires_at: datetime | None = None
-    refresh_expires_at: datetime | None = None
-    why: str | None = None
-
-
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """An authorization that waits for its callback; usable once."""
-
-    workspace: str
-    provider: str
-    redirect_uri: str
-    verifier: Sealed
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """A usable access token and the account it is for."""
-
-    access: str
-    account: str
-
-    def __repr__(self) -> str:
-        return f"Grant({self.account})"
-
-
-Identify = Callable[[Tokens, Exchange], Awaitable[str]]
-"""Tells which account a fresh grant is for: from the callback, or by asking the provider."""
+Renew = Callable[[], Awaitable[Tokens]]
+"""Trades the tokens for fresh ones and keeps those."""
 
 
 class Connections:
-    """The connections of all workspaces to one provider."""
+    """The connections of all workspaces to one provider.
 
-    def __init__(self, bus: Bus, vault: Vault, app: OAuthApp, http: httpx.AsyncClient, identify: Identify) -> None:
+    An account belongs to one workspace and a workspace has one account, from the moment they are connected
+    until somebody disconnects them; `common.accounts` says how. `stated` is given where the provider names the
+    account in the callback.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        vault: Vault,
+        app: OAuthApp,
+        http: httpx.AsyncClient,
+        identify: Identify,
+        *,
+        stated: Stated | None = None,
+    ) -> None:
         self._bus = bus
         self._vault = vault
         self._app = app
         self._http = http
-        self._identify = identify
-        self._kept = Bucket(bus, "connections", Connection)
-        self._pending = Bucket(bus, "authorizations", Pending)
+        self._grants = Grants(bus, vault, app.provider)
+        self._accounts = Accounts(bus, self._grants)
+        self._consent = Consent(bus, vault, app, http, self._grants, self._accounts, identify, stated)
+        self._revocations = Revocations(app.provider, self._revoke, self._unrevoked)
+        self._name = NAMES[app.provider]
 
     @property
-    def provider(self) -> Literal["quickbooks", "qonto"]:
+    def provider(self) -> Provider:
         """Which provider these are for."""
         return self._app.provider
 
     def serve(self) -> None:
         """Answer the console's calls, with the region's own master key only; register before the bus runs."""
         self._bus.before_serving(partial(prove_master_key, self._bus, self._vault))
+        self._bus.add_task(self._revocations.run, self._revocations.stop)
         for verb, type_, answer in (
             ("authorize", Authorize, self.authorize),
             ("exchange", Exchange, self.exchange),
@@ -108,189 +87,247 @@ class Connections:
         ):
             self._bus.answers(subjects.call(self._bus.region, self.provider, verb), type_, answer)  # type: ignore[arg-type]
 
+    # --- what people do -------------------------------------------------------------------------------
+
     async def authorize(self, request: Authorize) -> Redirect:
         """Where to send the browser so that a person can approve."""
-        workspace = subjects.workspace(request.workspace)
-        state, verifier = new_state(), new_verifier()
-        pending = Pending(
-            workspace=workspace,
-            provider=self.provider,
-            redirect_uri=request.redirect_uri,
-            verifier=self._vault.seal(verifier.encode(), workspace=workspace, provider=self.provider),
-        )
-        await self._pending.create(state, pending, ttl=STATE_TTL)
-        return Redirect(url=self._app.authorize(request.redirect_uri, state, verifier))
+        return await self._consent.authorize(request)
 
     async def exchange(self, request: Exchange) -> Connected:
-        """Turn a callback into a stored connection; Refused when the state is unknown, used or expired."""
-        pending = await self._redeem(request.state)
-        if request.error is not None or not request.code:
-            raise Refused(
-                f"{self.provider} did not give access: {request.error or 'no code'}", fix="approve the request"
-            )
-        workspace = pending.workspace
-        verifier = self._vault.open(pending.verifier, workspace=workspace, provider=self.provider).decode()
-        try:
-            tokens = await self._app.exchange(self._http, request.code, pending.redirect_uri, verifier)
-        except Dead as error:
-            raise Refused(str(error), fix="connect again; a code is valid for minutes and once") from None
-        account = subjects.token(await self._identify(tokens, request), "account")
-        await self._kept.put(self._key(workspace), self._connection(workspace, account, tokens))
-        log.info("connection.made", workspace=workspace, provider=self.provider, account=account)
-        tick = Tick(workspace=workspace, reason="connected", asked_at=now())
-        await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
-        await self._tell(workspace, "connected", f"{self.provider} account {account} is connected", None)
-        return Connected(workspace=workspace, account=account)
+        """Turn a callback into a stored connection, or Refused with the next step; see `Consent.exchange`."""
+        return await self._consent.exchange(request)
 
     async def disconnect(self, request: Disconnect) -> Done:
-        """Revoke the grant, then forget it. Markers, ledger and reviews stay, so reconnecting resumes."""
+        """End the connection at once, then revoke the grant and forget it.
+
+        While the provider cannot be reached to revoke, that is tried in the background until it works or
+        somebody reconnects. Markers, ledger and reviews stay, so reconnecting resumes.
+        """
         workspace = subjects.workspace(request.workspace)
-        kept = await self._kept.get(self._key(workspace))
-        if kept is None or kept.value.sealed is None:
+        if not await self._end(workspace):
             return Done()
-        try:
-            await self._app.revoke(self._http, self._open(kept.value).refresh)
-        except UserError:
-            log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider)
-        await self._retire(kept, "disconnected", "disconnected by its owner")
-        await self._tell(workspace, "disconnected", f"{self.provider} is disconnected", "connect it to resume")
+        revoked = False
+        with anyio.move_on_after(DISCONNECT_PATIENCE):
+            revoked = await self._revocations.attempt(workspace)
+        said = f"{self._name} is disconnected"
+        if not revoked:
+            self._revocations.follow(workspace)
+            said += (
+                f" and not used any more; {self._name} did not take the access back yet, which is tried until it does"
+            )
+        await self._grants.tell(workspace, "disconnected", said, "connect it to resume")
         return Done()
+
+    # --- what services ask ----------------------------------------------------------------------------
 
     async def account(self, workspace: str) -> str | None:
         """The connected account, or None; asks nobody."""
-        kept = await self._kept.get(self._key(workspace))
+        kept = await self._grants.get(workspace)
         return kept.value.account if kept is not None and kept.value.state == "connected" else None
 
-    async def connected(self) -> AsyncIterator[str]:
-        """Every workspace that is connected to this provider."""
-        async for kept in self._kept.items():
-            if kept.key == self._key(kept.value.workspace) and kept.value.state == "connected":
-                yield kept.value.workspace
+    async def workspace_of(self, account: str) -> str | None:
+        """The workspace that is connected to this account, or None."""
+        return await self._accounts.workspace_of(account)
+
+    async def connected(self, *, but: Collection[str] = ()) -> AsyncIterator[str]:
+        """Every workspace that is connected to this provider, without those named."""
+        async for workspace in self._accounts.workspaces():
+            if workspace not in but and await self.account(workspace) is not None:
+                yield workspace
 
     async def grant(self, workspace: str, *, rejected: str | None = None) -> Grant:
         """A valid grant, refreshed in time; `rejected` is an access token the provider just refused.
 
         NotConnected when there is none, or the provider says it is gone.
         """
-        kept = await self._usable(workspace)
-        tokens = self._open(kept.value)
+        kept = await self._grants.usable(workspace)
+        tokens = self._grants.open(kept.value)
         if tokens.access == rejected or tokens.expires_at - now() < REFRESH_EARLY:
             kept, tokens = await self._refresh(workspace, rejected)
         return Grant(access=tokens.access, account=kept.value.account)
 
-    async def lost(self, workspace: str, why: str) -> NotConnected:
-        """Record that the provider refuses this workspace for good; the error to raise."""
-        kept = await self._kept.get(self._key(workspace))
-        if kept is not None and kept.value.state == "connected":
-            await self._retire(kept, "needs-reconnect", why)
-            await self._tell(workspace, "needs-reconnect", why, f"reconnect {self.provider} in the console")
+    # --- what providers do ----------------------------------------------------------------------------
+
+    async def lost(self, workspace: str, why: str, *, fix: str | None = None) -> NotConnected:
+        """Record that the provider refuses this workspace until a person reconnects; the error to raise.
+
+        Its owner is told once. The tokens are kept to be revoked, not to be used.
+        """
+        return await self._lose(workspace, why, fix, forget=False)
+
+    async def paused(self, workspace: str, why: str, fix: str) -> Paused:
+        """Record that the provider does not serve this workspace for now; the error to raise.
+
+        It stays connected and keeps its tokens. Its owner is told when the reason is a new one.
+        """
+        pause = Pause(why=why, fix=fix)
+
+        def mark(present: Connection) -> Connection | None:
+            new = present.state == "connected" and present.paused != pause
+            return replace(present, paused=pause) if new else None
+
+        if await self._grants.amend(workspace, mark) is not None:
+            log.warning("connection.paused", workspace=workspace, provider=self.provider, why=why)
+            await self._grants.tell(workspace, "paused", why, fix)
+        return Paused(f"{self._name} does not serve {workspace} for now: {why}")
+
+    async def resumed(self, workspace: str) -> None:
+        """Record that the provider serves this workspace, and tell its owner if it did not before."""
+        cleared = await self._grants.amend(
+            workspace, lambda present: replace(present, paused=None) if present.paused is not None else None
+        )
+        if cleared is not None:
+            log.info("connection.resumed", workspace=workspace, provider=self.provider)
+            await self._grants.tell(workspace, "connected", f"{self._name} answers again: it goes on where it stopped")
+
+    async def _lose(self, workspace: str, why: str, fix: str | None, *, forget: bool) -> NotConnected:
+        def end(present: Connection) -> Connection | None:
+            if present.state != "connected":
+                return None
+            sealed = None if forget else present.sealed
+            return replace(present, state="needs-reconnect", since=now(), why=why, paused=None, sealed=sealed)
+
+        if await self._grants.amend(workspace, end) is not None:
+            log.warning("connection.lost", workspace=workspace, provider=self.provider, why=why)
+            await self._grants.tell(workspace, "needs-reconnect", why, fix or f"reconnect {self._name} in the console")
         return NotConnected(self.provider, workspace, why)
 
+    # --- refreshing -----------------------------------------------------------------------------------
+
     async def _refresh(self, workspace: str, rejected: str | None) -> tuple[Kept[Connection], Tokens]:
-        async with lease(self._bus, f"refresh.{workspace}.{self.provider}", wait=_REFRESH_WAIT):
-            kept = await self._usable(workspace)
-            tokens = self._open(kept.value)
+        async with self._grants.held(workspace):
+            kept = await self._grants.usable(workspace)
+            tokens = self._grants.open(kept.value)
             if tokens.access != rejected and tokens.expires_at - now() >= REFRESH_EARLY:
                 return kept, tokens  # another process refreshed while we waited
             # From here on nothing may cut us short: the provider may have made the stored token worthless.
             with anyio.CancelScope(shield=True):
-                renewed = await self._renew(workspace, kept, tokens)
+                renewed = await self._renew(kept, tokens)
             return renewed  # noqa: RET504 (mypy takes a cancel scope for one that may end the function)
 
-    async def _renew(self, workspace: str, kept: Kept[Connection], tokens: Tokens) -> tuple[Kept[Connection], Tokens]:
+    async def _renew(self, kept: Kept[Connection], tokens: Tokens) -> tuple[Kept[Connection], Tokens]:
+        workspace = kept.value.workspace
         try:
             fresh = await self._app.refresh(self._http, tokens.refresh)
         except Dead as error:
-            newer = await self._usable(workspace)
-            if newer.revision != kept.revision:
-                return newer, self._open(newer.value)
-            raise await self.lost(workspace, str(error)) from None
+            newer = await self._grants.usable(workspace)
+            current = self._grants.open(newer.value)
+            if current.access != tokens.access:
+                return newer, current
+            raise await self._lose(workspace, kept.value.over(now()) or str(error), None, forget=True) from None
         except BadClient as error:
             raise RetryLater(str(error), delay=60.0) from None
-        connection = self._connection(workspace, kept.value.account, fresh)
-        connection = msgspec.structs.replace(connection, since=kept.value.since)
-        try:
-            revision = await self._persist(kept, connection)
-        except Conflict:
-            # Disconnected or reconnected meanwhile: that decision stands.
-            newer = await self._usable(workspace)
-            return newer, self._open(newer.value)
+        written = await self._persist(kept, fresh)
+        if written is None:  # reconnected or forgotten meanwhile: that decision stands
+            newer = await self._grants.usable(workspace)
+            return newer, self._grants.open(newer.value)
         log.info("connection.refreshed", workspace=workspace, provider=self.provider)
-        return Kept(kept.key, connection, revision), fresh
+        self._grants.checked(workspace, written)
+        await self._warn(written.value)
+        return written, fresh
 
-    async def _persist(self, kept: Kept[Connection], connection: Connection) -> int:
-        """Store fresh tokens, however often the broker has to be asked: losing them costs the grant."""
-        for attempt in range(1, PERSIST_TRIES):
+    async def _persist(self, kept: Kept[Connection], fresh: Tokens) -> Kept[Connection] | None:
+        """Store fresh tokens, however often the broker has to be asked: losing them costs the grant.
+
+        They take the place of those they were got for, in whatever state the connection is by now: one that was
+        disconnected meanwhile must revoke the newest. None if those are no longer there.
+        """
+        workspace = kept.value.workspace
+        sealed = self._grants.seal(workspace, fresh)
+        present: Kept[Connection] | None = kept
+        attempt = 1
+        while True:
             try:
-                return await self._kept.replace(kept.key, connection, kept.revision)
+                present = present or await self._grants.get(workspace)
+                if present is None or present.value.sealed != kept.value.sealed:
+                    return present if present is not None and present.value.sealed == sealed else None
+                return await self._grants.write(present, present.value.holding(fresh, sealed))
+            except Conflict:
+                present = None
             except (RetryLater, nats.errors.Error) as error:
+                if attempt == PERSIST_TRIES:
+                    raise
                 log.warning("connection.persist_retried", provider=self.provider, attempt=attempt, error=error)
                 await anyio.sleep(backoff(attempt, first=0.2, cap=5.0))
-        return await self._kept.replace(kept.key, connection, kept.revision)
+                present, attempt = None, attempt + 1
 
-    async def _redeem(self, state: str) -> Pending:
-        unknown = Refused("the authorization is unknown, was used, or waited too long", fix="connect again")
-        try:
-            kept = await self._pending.get(subjects.token(state, "state"))
-        except subjects.BadTokenError:
-            raise unknown from None
-        if kept is None or kept.value.provider != self.provider:
-            raise unknown
-        try:
-            await self._pending.delete(kept.key, kept.revision)
-        except Conflict:
-            raise unknown from None
-        return kept.value
-
-    async def _usable(self, workspace: str) -> Kept[Connection]:
-        kept = await self._kept.get(self._key(workspace))
-        if kept is None or kept.value.sealed is None:
-            why = "never connected" if kept is None else kept.value.why or kept.value.state
-            raise NotConnected(self.provider, workspace, why)
-        return kept
-
-    async def _retire(
-        self, kept: Kept[Connection], state: Literal["needs-reconnect", "disconnected"], why: str
-    ) -> None:
-        retired = Connection(
-            workspace=kept.value.workspace, account=kept.value.account, state=state, since=now(), why=why
+    async def _warn(self, connection: Connection) -> None:
+        """Tell the owner when the end of all refreshing is near: once each at `expiry.DAYS`."""
+        at, workspace = now(), connection.workspace
+        end = expiry.end_of_chain(
+            connection.hard_expires_at, connection.refresh_expires_at, connection.idle_window, at=at
         )
-        try:
-            await self._kept.replace(kept.key, retired, kept.revision)
-        except Conflict:
-            return  # reconnected or refreshed meanwhile: the newer state stands
-        log.warning("connection.ended", workspace=retired.workspace, provider=self.provider, state=state, why=why)
-
-    async def _tell(
-        self,
-        workspace: str,
-        kind: Literal["connected", "disconnected", "needs-reconnect"],
-        why: str,
-        fix: str | None,
-    ) -> None:
-        await self._bus.notify(
-            Notice(workspace=workspace, kind=kind, at=now(), why=why, fix=fix, provider=self.provider)
+        days = None if end is None else expiry.due(end, at=at)
+        if end is None or days is None or (connection.warned is not None and connection.warned <= days):
+            return
+        await self._grants.tell(
+            workspace,
+            "expires-soon",
+            f"{self._name} ends this connection on {end:%Y-%m-%d %H:%M} UTC, whatever is done with it until then",
+            f"reconnect {self._name} in the console before that day; it resumes where it stopped",
+            key=f"expires.{workspace}.{self.provider}.{connection.since.isoformat()}.{days}",
+        )
+        await self._grants.amend(
+            workspace, lambda present: replace(present, warned=days) if present.since == connection.since else None
         )
 
-    def _connection(self, workspace: str, account: str, tokens: Tokens) -> Connection:
-        return Connection(
-            workspace=workspace,
-            account=account,
-            state="connected",
-            since=now(),
-            sealed=self._vault.seal(codec.encode(tokens), workspace=workspace, provider=self.provider),
-            expires_at=tokens.expires_at,
-            refresh_expires_at=tokens.refresh_expires_at,
-        )
+    # --- giving back ----------------------------------------------------------------------------------
 
-    def _open(self, connection: Connection) -> Tokens:
-        if connection.sealed is None:
-            raise NotConnected(self.provider, connection.workspace, connection.why or connection.state)
-        data = self._vault.open(connection.sealed, workspace=connection.workspace, provider=self.provider)
-        return codec.decode(data, Tokens)
+    async def take_back(self, tokens: Tokens, renew: Renew) -> None:
+        """Give the access back to the provider; `renew` is for those that need a valid access token for it."""
+        del renew
+        await self._app.revoke(self._http, tokens.refresh)
 
-    def _key(self, workspace: str) -> str:
-        return f"{workspace}.{self.provider}"
+    async def _end(self, workspace: str) -> bool:
+        """Let nobody use the grant from now on; whether there is anything to end or to revoke."""
+        while True:
+            kept = await self._grants.get(workspace)
+            if kept is None or not kept.value.bound:
+                return False
+            # Read before the state changes: a claim that a reconnect renews after that is not ours to release.
+            claim = await self._accounts.held(kept.value.account, workspace)
+            ended = replace(kept.value, state="disconnected", since=now(), why=_TO_REVOKE, paused=None)
+            try:
+                await self._grants.write(kept, ended)
+            except Conflict:
+                continue  # refreshed meanwhile
+            await self._accounts.release(kept.value.account, claim)
+            log.info("connection.ended", workspace=workspace, provider=self.provider)
+            return True
+
+    async def _revoke(self, workspace: str) -> None:
+        """Revoke and forget what a disconnected workspace left; a reconnect since has put an end to that.
+
+        Under the lease, so that neither a refresh nor a reconnect is half done: a revocation may reach the
+        tokens they get.
+        """
+        async with self._grants.held(workspace):
+            kept = await self._grants.get(workspace)
+            if kept is None or kept.value.bound or kept.value.sealed is None:
+                return
+            try:
+                await self.take_back(self._grants.open(kept.value), partial(self._renew_once_more, workspace))
+            except Dead:
+                log.info("connection.gone_already", workspace=workspace, provider=self.provider)
+            except (UserError, Damaged) as error:  # what cannot be opened can never be revoked
+                log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider, error=error)
+            await self._grants.amend(
+                workspace, lambda present: None if present.bound else replace(present, sealed=None, why=_BY_OWNER)
+            )
+            log.info("connection.revoked", workspace=workspace, provider=self.provider)
+
+    async def _renew_once_more(self, workspace: str) -> Tokens:
+        kept = await self._grants.get(workspace)
+        if kept is None or kept.value.bound:
+            raise RetryLater(f"{workspace} was reconnected meanwhile")
+        with anyio.CancelScope(shield=True):
+            fresh = await self._app.refresh(self._http, self._grants.open(kept.value).refresh)
+            await self._persist(kept, fresh)
+        return fresh
+
+    async def _unrevoked(self) -> list[str]:
+        """The workspaces whose disconnecting was cut short."""
+        return [one.workspace async for one in self._grants.all() if not one.bound and one.sealed is not None]
 
 
 async def prove_master_key(bus: Bus, vault: Vault) -> None:

@@ -498,10 +498,11 @@ class Tick(Message, frozen=True, kw_only=True, tag="tick.1"):
 
 
 class PullState(Part, frozen=True, kw_only=True):
-    """How pulling a workspace stands, for people: the puller writes it and never decides by it.
+    """How pulling a workspace stands, for people; the puller only takes from it how long ago the last pull began.
 
-    `entity` and `read_until` say where an unfinished pull stands; `counts` are the records published in the
-    pull that runs or ran last; `failing` is why the last one failed, with `fix` as the next step.
+    `began_at` is when the newest pull began, `finished_at` when one last read all there was. `entity` and
+    `read_until` say where an unfinished pull stands; `counts` are the records it published, or the last one
+    did; `failing` is why the newest pull failed, with `fix` as the next step.
     """
 
     realm: str

@@ -17,12 +17,16 @@ from common.messages import now
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """A grant as it is sealed. Instants are UTC; `refresh_expires_at` is None where unsaid."""
+    """A grant as it is sealed. Instants are UTC, None where the provider does not say.
+
+    Without use the refresh token ends at `refresh_expires_at`; at `hard_expires_at` it ends in any case.
+    """
 
     access: str
     refresh: str
     expires_at: datetime
     refresh_expires_at: datetime | None = None
+    hard_expires_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Tokens(expires_at={self.expires_at.isoformat()})"
@@ -41,6 +45,7 @@ class _Answer(msgspec.Struct):
     refresh_token: str
     expires_in: float
     x_refresh_token_expires_in: float | None = None
+    x_refresh_token_hard_expires_in: float | None = None
 
 
 class _Error(msgspec.Struct):
@@ -64,6 +69,14 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"OAuthApp({self.provider}, {self.client_id})"
+
+    @property
+    def one_grant(self) -> bool:
+        """Whether all consents to one account are one grant, so that revoking a token of one ends them all.
+
+        Intuit knows one connection between an app and a company; with Qonto each consent has tokens of its own.
+        """
+        return self.provider == "quickbooks"
 
     def authorize(self, redirect_uri: str, state: str, verifier: str) -> str:
         """The URL that asks a person for access; `verifier` counts only with PKCE."""
@@ -96,9 +109,10 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
         return await self._token(http, {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def revoke(self, http: httpx.AsyncClient, token: str) -> None:
-        """Take the grant back; a token the provider no longer knows is as good as revoked.
+        """Take the grant back; a token the provider no longer knows (HTTP 400) is as good as revoked.
 
-        Intuit takes JSON, Qonto a form (RFC 7009); both answer 200.
+        Intuit takes JSON, Qonto a form (RFC 7009); both answer 200. BadClient when our credentials are refused,
+        RetryLater on every other answer and when there is none.
         """
         try:
             if self.provider == "quickbooks":
@@ -110,16 +124,18 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
                 response = await http.post(self.revoke_url, data=form, headers=self.headers)
         except httpx.TransportError as error:
             raise RetryLater(f"{self.provider} cannot be reached to revoke: {type(error).__name__}") from None
-        if response.status_code >= 500 or response.status_code == 429:
+        if response.status_code == 401 or _error_in(response) == "invalid_client":
+            raise BadClient(f"{self.provider} refuses the client id and secret; check WEIR_{self.provider.upper()}_*")
+        if not response.is_success and response.status_code != 400:
             raise RetryLater(f"{self.provider} does not revoke now: HTTP {response.status_code}")
-        if response.status_code == 401:
-            raise BadClient(f"{self.provider} refuses the client id and secret")
 
     def _basic(self) -> httpx.BasicAuth:
         return httpx.BasicAuth(self.client_id, self.client_secret)
 
     async def _token(self, http: httpx.AsyncClient, form: dict[str, str]) -> Tokens:
         headers = {"Accept": "application/json", **self.headers}
+        if self.provider == "quickbooks":
+            headers["x-include-refresh-token-hard-expires-in"] = "true"
         asked_at = now()
         try:
             if self.credentials == "basic":
@@ -141,12 +157,12 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
                 if _error_in(response) == "invalid_grant":
                     raise Dead(f"{self.provider} says the grant is gone") from None
                 raise RetryLater(f"{self.provider}'s token endpoint answered without tokens") from None
-            refresh_life = answer.x_refresh_token_expires_in
             return Tokens(
                 access=answer.access_token,
                 refresh=answer.refresh_token,
                 expires_at=asked_at + timedelta(seconds=answer.expires_in),
-                refresh_expires_at=asked_at + timedelta(seconds=refresh_life) if refresh_life else None,
+                refresh_expires_at=_after(answer.x_refresh_token_expires_in, asked_at),
+                hard_expires_at=_after(answer.x_refresh_token_hard_expires_in, asked_at),
             )
         code = _error_in(response)
         if code == "invalid_grant":
@@ -154,6 +170,10 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
         if status == 401 or code in {"invalid_client", "unauthorized_client"}:
             raise BadClient(f"{self.provider} refuses the client id and secret; check WEIR_{self.provider.upper()}_*")
         raise RetryLater(f"{self.provider}'s token endpoint: HTTP {status} {code}", retry_after(response))
+
+
+def _after(seconds: float | None, moment: datetime) -> datetime | None:
+    return moment + timedelta(seconds=seconds) if seconds else None
 
 
 def _error_in(response: httpx.Response) -> str:

@@ -42,9 +42,13 @@ class Normalized(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attachable(msgspec.Struct, frozen=True, kw_only=True):
-    """A file (or a mere note, without a file name) and the bills it hangs on."""
+    """A file (or a mere note, without a file name) and the bills it hangs on.
+
+    `content_type` is what the uploading program declared.
+    """
 
     id: str
+    created_at: datetime | None
     updated_at: datetime | None
     deleted: bool
     file_name: str | None
@@ -52,6 +56,11 @@ class Attachable(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None
     url: str | None
     bills: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another one than when it was created; True if QuickBooks does not say when that was."""
+        return self.created_at is None or self.updated_at is None or self.updated_at > self.created_at
 
 
 def normalize(entity: str, raw: msgspec.Raw | bytes, *, home_currency: str | None = None) -> Normalized:
@@ -127,6 +136,7 @@ def attachable(raw: msgspec.Raw | bytes) -> Attachable:
     refs = (reference.entity_ref for reference in shape.attachable_ref)
     return Attachable(
         id=head.id,
+        created_at=maybe_utc(head.meta_data.create_time),
         updated_at=maybe_utc(head.meta_data.last_updated_time),
         deleted=deleted,
         file_name=shape.file_name,
@@ -139,7 +149,8 @@ def attachable(raw: msgspec.Raw | bytes) -> Attachable:
 
 def content_hash(body: Body | None, documents: tuple[Document, ...] = (), *, deleted: bool = False) -> str:
     """What tells two versions of a record apart: everything Weir keeps of it, and nothing else."""
-    return fingerprint(body, sorted(document.sha256 for document in documents), deleted)
+    files = sorted((document.attachable, document.sha256, document.name) for document in documents)
+    return fingerprint(body, files, deleted)
 
 
 def _normalized(head: shapes.Object, body: Body | None, *, deleted: bool) -> Normalized:

@@ -32,6 +32,13 @@ app.command("services.cli.setup:setup", name="setup", group=_WORK, help="Create 
 app.command("services.cli.settings:settings", name="settings", group=_WORK, help="List all settings.")
 app.command("services.cli.pull:pull", name="pull", group=_WORK, help="Pull a workspace now.")
 app.command("services.cli.pull:rewind", name="rewind", group=_WORK, help="Read everything since a date again.")
+app.command("services.cli.pull:backfill", name="backfill", group=_WORK, help="Read from an earlier date on.")
+app.command(
+    "services.cli.connections:connections",
+    name="connections",
+    group=_WORK,
+    help="What is connected, and how it stands.",
+)
 app.command(
     "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
 )

@@ -20,8 +20,9 @@ from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import Answer, Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, Refusal
+from common.tenants import Tenant, tenants
 from services.console.guard import Guard
-from services.console.tenants import Tenant, tenants
+from services.console.webhooks import webhooks
 
 log = structlog.get_logger()
 
@@ -57,6 +58,7 @@ def application(bus: Bus, url: str) -> Starlette:
             Route("/disconnect/{workspace}/{provider}", console.disconnect, methods=["POST"]),
             Route("/favicon.ico", console.icon),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
+            Mount("/webhooks", webhooks(bus)),
         ],
         middleware=[
             Middleware(
@@ -138,7 +140,7 @@ class _Console:
         """Whether the person means to disconnect."""
         workspace, provider = _named(request.path_params)
         tenant = await self._tenant(workspace)
-        if not tenant.connected(provider):
+        if not tenant.bound(provider):
             return RedirectResponse("/", 303)
         connection = tenant.connections[provider]
         return self._page("disconnect.html", workspace=workspace, connection=connection, name=NAMES[provider])

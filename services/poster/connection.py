@@ -4,11 +4,10 @@ import httpx
 import structlog
 
 from common import qonto as wire
-from common import subjects
-from common.connections import Connections
-from common.errors import NotConnected, RetryLater
+from common.connections import Account, Connections, Renew
+from common.errors import RetryLater
 from common.http import repeated
-from common.messages import Disconnect, Done, Exchange
+from common.messages import Exchange
 from common.oauth import OAuthApp, Tokens
 from common.settings import Settings
 
@@ -46,31 +45,35 @@ def bearer(access: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {access}"}
 
 
-async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange) -> str:
-    """The organization a fresh grant is for, which Qonto tells only when asked."""
+async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange) -> Account:
+    """The organization a fresh grant is for, which Qonto tells only when asked (`GET /v2/organization`)."""
     try:
         response = await repeated(http, "GET", "/v2/organization", headers=bearer(tokens.access))
     except httpx.HTTPError as error:
         raise RetryLater(f"Qonto does not tell the organization: {type(error).__name__}") from None
     if response.status_code != 200:
         raise RetryLater(f"Qonto does not tell the organization: HTTP {response.status_code}")
-    return wire.organization(response.content).id
+    organization = wire.organization(response.content)
+    return Account(organization.id, organization.name)
 
 
 class QontoConnections(Connections):
     """Connections whose end also takes back what the person agreed to, not only the token."""
 
-    async def disconnect(self, request: Disconnect) -> Done:
-        """Drop the consent, revoke the grant, forget the token. RetryLater while Qonto cannot be reached."""
-        try:
-            grant = await self.grant(subjects.workspace(request.workspace))
-            response = await self._http.delete("/v2/oauth2/consents", headers=bearer(grant.access))
-        except NotConnected:
-            return await super().disconnect(request)
-        except httpx.HTTPError as error:
-            raise RetryLater(f"Qonto cannot be reached to drop the consent: {type(error).__name__}") from None
+    async def take_back(self, tokens: Tokens, renew: Renew) -> None:
+        """Drop the consent, then revoke the grant; Dead if it is gone, RetryLater while Qonto does not answer."""
+        response = await self._drop_consent(tokens)
+        if response.status_code == 401:  # most often the access token has merely ended
+            tokens = await renew()
+            response = await self._drop_consent(tokens)
         if response.status_code >= 500 or response.status_code == 429:
             raise RetryLater(f"Qonto does not drop the consent now: HTTP {response.status_code}")
-        # Any other refusal means that the token is dead already.
-        log.info("poster.consent_dropped", workspace=request.workspace, status=response.status_code)
-        return await super().disconnect(request)
+        # Any other refusal means that there is nothing to drop.
+        log.info("poster.consent_dropped", status=response.status_code)
+        await super().take_back(tokens, renew)
+
+    async def _drop_consent(self, tokens: Tokens) -> httpx.Response:
+        try:
+            return await self._http.delete("/v2/oauth2/consents", headers=bearer(tokens.access))
+        except httpx.HTTPError as error:
+            raise RetryLater(f"Qonto cannot be reached to drop the consent: {type(error).__name__}") from None

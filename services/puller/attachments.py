@@ -1,25 +1,32 @@
-"""Files of bills: which hang where, and their bytes in the object store.
+"""Which files hang on which bills.
 
-QuickBooks keeps an attachment apart from its bill, and attaching does not touch the bill. So attachments
-have a window of their own, read before the bills of the same pull; the join of the two is kept nowhere.
-Instead the attachments' marker moves last of all, when every bill they name is in RECORDS with them: whoever
-crashes in between reads them again. A bill that is neither in RECORDS nor among the bills of this pull is
-fetched by its id; and a bill that comes to light later than its attachments has them looked up.
+QuickBooks keeps an attachment apart from its bill, and attaching does not touch the bill. So attachments are
+read apart, before the bills of the same pull; the join of the two is kept nowhere. Instead the attachments'
+marker moves last of all, when every bill they name is in RECORDS with them, and every bill they no longer
+name without them: whoever crashes in between reads them again. A bill that is neither in RECORDS nor among
+the bills of this pull is fetched by its id; and a bill that comes to light later than its attachments has them
+looked up.
+
+What a bill has lost is found by comparing what the bills in RECORDS hold with what was read. That takes a
+look at all of them, so it is done only if some attachment may have left its bill.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-import anyio
 import structlog
+from msgspec.structs import replace
 
 from common import quickbooks as wire
-from common.buckets import Documents
 from common.bus import Bus
 from common.messages import Document, Record
 from common.wire import WireError
+from services.puller.entities import BILL
+from services.puller.files import Files
 from services.puller.omissions import left_out
-from services.puller.quickbooks import Company, Expired, Missing, TooLarge
+from services.puller.quickbooks import Company, Damaged, Missing
+from services.puller.records import Records
+from services.puller.salvage import Salvage
 from services.puller.window import PAGE, Page, Row, Window, pages
 
 log = structlog.get_logger()
@@ -27,8 +34,7 @@ log = structlog.get_logger()
 ENTITY = "Attachable"
 ALL = datetime(2000, 1, 1, tzinfo=UTC)
 """Before the first attachment there is."""
-AT_ONCE = 8
-"""Files fetched at the same time for one company."""
+_NOWHERE: frozenset[str] = frozenset()
 
 
 class Attachments:
@@ -37,20 +43,109 @@ class Attachments:
     def __init__(self, bus: Bus, company: Company) -> None:
         self._bus = bus
         self._company = company
-        self._documents = Documents(bus)
-        self._room = anyio.CapacityLimiter(AT_ONCE)
+        self._records = Records(bus, company.workspace, company.realm)
+        self._files = Files(bus, company)
         self._since = ALL
+        self._again = False
+        self._on: dict[str, frozenset[str]] = {}
         self._of: dict[str, dict[str, wire.Attachable]] = {}
+        self._moved = False
+        self._holding: dict[str, set[str]] = {}
+        self._gone: set[str] = set()
+        self._bereft: set[str] = set()
 
-    async def read(self, window: Window) -> datetime:
-        """Index what changed in `window`, whole; up to when that is."""
-        self._since = reached = window.since
-        async for rows, _, reached in pages(self._page, window):  # noqa: B007 (its last value counts)
-            for row in rows:
-                await self._index(row)
+    async def read(self, window: Window, *, again: bool = False) -> datetime:
+        """Index what changed in `window`, whole; up to when that is.
+
+        `again`: files that could not be had are tried again.
+        """
+        self._since, self._again = window.since, again
+        reached = window.since
+        salvage = Salvage(self._bus, self._company, ENTITY)
+        async for rows, _, reached in pages(self._page, window, self._company.size, salvage=salvage.second):  # noqa: B007 (its last value counts)
+            await self.take(rows, since=window.since)
         return reached
 
-    async def look_up(self, bill: str) -> None:
+    async def take(self, rows: Sequence[Row], *, since: datetime) -> None:
+        """Index attachments as they were read: all that changed since."""
+        self._since = since
+        for row in rows:
+            await self._index(row)
+
+    async def of(self, bill: Record, held: Record | None) -> tuple[Document, ...]:
+        """The documents of a bill: those it is `held` with and has not lost, and those read since, fetched now."""
+        again = self._again
+        if held is None and self._may_miss(bill):
+            await self._look_up(bill.id)
+        elif held is not None and bill.body != held.body and await self._files.left_of(bill.id):
+            await self._look_up(bill.id)
+            again = True
+        named = self._of.get(bill.id, {})
+        had = [
+            replace(document, name=named[document.attachable].file_name or document.name)
+            if document.attachable in named
+            else document
+            for document in (held.documents if held is not None else ())
+            if not self._lost(document.attachable, bill.id)
+        ]
+        have = {document.attachable for document in had}
+        wanted = [named[ident] for ident in sorted(named, key=_age) if ident not in have]
+        fetched = await self._files.fetch(bill.id, wanted, again=again, forget=lambda ident: self._lost(ident, bill.id))
+        return (*had, *fetched)
+
+    def bills(self, since: datetime) -> set[str]:
+        """Ids of the bills that lost an attachment, or that one names which was added or changed since."""
+        named = {
+            bill
+            for bill, files in self._of.items()
+            if any(file.updated_at is None or file.updated_at >= since for file in files.values())
+        }
+        return named | self._bereft
+
+    async def missing(self, deleted: Collection[str] | None) -> list[str]:
+        """Ids of attachments that bills in RECORDS hold and QuickBooks seems not to have.
+
+        `deleted` are those that change data capture names, None if it does not tell.
+        """
+        whole = self._since <= ALL
+        if not (whole or deleted is None or deleted or self._moved):
+            return []
+        holders = await self._holders()
+        for ident in holders.keys() & self._on.keys():
+            self._bereft |= holders[ident] - self._on[ident]
+        if whole:
+            unseen = holders.keys() - self._on.keys()
+        elif deleted is not None:
+            unseen = holders.keys() & set(deleted)
+        else:
+            unseen = holders.keys() - set(await self._company.all_ids(ENTITY)) if holders else set()
+        self._holding = {ident: holders[ident] for ident in unseen}
+        return sorted(unseen, key=_age)
+
+    async def confirm(self, missing: Sequence[str]) -> set[str]:
+        """The bills that held those of `missing` which QuickBooks, asked for each, no longer has."""
+        bills: set[str] = set()
+        for ident in missing:
+            try:
+                await self._index(await self._company.read(ENTITY, ident))
+            except Missing:
+                self._gone.add(ident)
+                bills |= self._holding[ident]
+            except Damaged as error:
+                log.warning("puller.not_confirmed", entity=ENTITY, id=ident, error=error)
+            else:
+                log.warning("puller.not_deleted", entity=ENTITY, id=ident)
+        return bills
+
+    async def _holders(self) -> dict[str, set[str]]:
+        """The bills in RECORDS that hold each attachment."""
+        found: dict[str, set[str]] = {}
+        async for record in self._records.all(BILL.kind):
+            for document in () if record.deleted else record.documents:
+                found.setdefault(document.attachable, set()).add(record.id)
+        return found
+
+    async def _look_up(self, bill: str) -> None:
         """Index all attachments of one bill."""
         condition = f"AttachableRef.EntityRef.Type = 'bill' AND AttachableRef.EntityRef.value = '{bill}'"
         text = f"SELECT * FROM {ENTITY} WHERE {condition} MAXRESULTS {PAGE}"  # noqa: S608 (an id QuickBooks gave)
@@ -62,46 +157,29 @@ class Attachments:
             attachable = wire.attachable(row.body)
         except WireError as error:
             fix = "attach the file again in QuickBooks"
-            await left_out(self._bus, self._company, f"attachment {row.id}", error, fix=fix, key=row.id)
+            key = f"{row.id}-{row.at.isoformat()}"
+            await left_out(self._bus, self._company, f"attachment {row.id}", error, fix=fix, key=key)
             return
-        for bill in attachable.bills if attachable.file_name else ():
+        # A mere note is not a file; and what never changed since it was created has left no bill.
+        bills = frozenset(attachable.bills) if attachable.file_name else _NOWHERE
+        self._moved |= attachable.changed
+        for bill in self._on.get(attachable.id, _NOWHERE) - bills:
+            del self._of[bill][attachable.id]
+        self._on[attachable.id] = bills
+        for bill in bills:
             self._of.setdefault(bill, {})[attachable.id] = attachable
 
     async def _page(self, window: Window) -> Page:
         return await self._company.page(ENTITY, window)
 
-    def bills(self, since: datetime) -> set[str]:
-        """Ids of the bills that attachments name which were added or changed since."""
-        return {
-            bill
-            for bill, files in self._of.items()
-            if any(file.updated_at is None or file.updated_at >= since for file in files.values())
-        }
-
-    def may_miss(self, bill: Record) -> bool:
+    def _may_miss(self, bill: Record) -> bool:
         """Whether a bill seen for the first time is older than the window: its files may lie before it."""
         return bill.created_at is None or bill.created_at < self._since
 
-    async def of(self, bill: str, known: Sequence[Document]) -> tuple[Document, ...]:
-        """The documents of a bill: those `known`, and those read since, fetched now into the store."""
-        have = {document.attachable for document in known}
-        wanted = [item for ident, item in self._of.get(bill, {}).items() if ident not in have]
-        fetched = [await self._fetch(bill, item) for item in wanted]
-        return (*known, *(document for document in fetched if document is not None))
+    def _lost(self, ident: str, bill: str) -> bool:
+        return ident in self._gone or (ident in self._on and bill not in self._on[ident])
 
-    async def _fetch(self, bill: str, attachable: wire.Attachable) -> Document | None:
-        async with self._room:
-            try:
-                data = await self._company.file(attachable)
-            except (Expired, Missing, TooLarge) as error:
-                what = f"attachment {attachable.file_name!r} of bill {bill}"
-                fix = "attach the file again in QuickBooks, not larger than 10 MB"
-                await left_out(self._bus, self._company, what, error, fix=fix, key=f"{bill}-{attachable.id}")
-                return None
-            return Document(
-                sha256=await self._documents.put(data),
-                name=attachable.file_name or attachable.id,
-                content_type=attachable.content_type or "application/octet-stream",
-                size=len(data),
-                attachable=attachable.id,
-            )
+
+def _age(ident: str) -> tuple[int, str]:
+    """Ids of attachments grow; they are numbers of up to 21 digits."""
+    return len(ident), ident

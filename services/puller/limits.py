@@ -1,39 +1,85 @@
-"""Keeping within QuickBooks' limits: 10 requests a second and 500 a minute for each company."""
+"""Keeping within QuickBooks' limits, and counting what Intuit meters.
 
-from collections.abc import Callable
-from functools import lru_cache
+A company allows 10 requests a second and 500 a minute, whoever sends them. So the broker counts for all
+instances together: every request first puts a message on a subject that takes only so many of a certain age
+(`common.topology.PACE`), and waits while it is refused. No clock of ours is involved, and nothing is left to
+clean up after a crash.
+"""
 
+import random
+from collections.abc import Mapping
+from weakref import WeakValueDictionary
+
+import anyio
 import httpx
-from aiolimiter import AsyncLimiter
+import structlog
+
+from common import subjects
+from common.bus import Bus
+from common.errors import RetryLater
+from common.messages import now
+from common.subjects import Span
+
+log = structlog.get_logger()
+
+METERED_FOR = "weir.workspace"
+"""Extension of a request that names the workspace its answer is metered for."""
 
 _COMPANY = "/v3/company/"
+_ASK_AGAIN: Mapping[Span, float] = {"minute": 1.0, "second": 0.1}
+"""Mean seconds between two tries for a place."""
 
 
 class Pace:
-    """Waits for a place within both windows of one company.
+    """Waits for a place within the limits of one company, in turn with all other instances."""
 
-    A bucket of c tokens refilled at r per second lets c + r × t requests pass in any t seconds, so capacity
-    and rate together stay below what the provider counts in its window.
-    """
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-    def __init__(self) -> None:
-        self._second = AsyncLimiter(2, 2 / 7.5)  # at most 2 + 7.5 in any second
-        self._minute = AsyncLimiter(48, 48 / 7.5)  # at most 48 + 450 in any minute
+    async def wait(self, realm: str) -> None:
+        """Return when one more request fits; RetryLater if the broker does not answer."""
+        turn = self._turns.setdefault(realm, anyio.Lock())
+        async with turn:  # one of this process's requests asks the broker at a time
+            for span, seconds in _ASK_AGAIN.items():
+                subject = subjects.pace(self._bus.region, span, "quickbooks", realm)
+                while not await self._bus.admit(self._bus.topology.pace(span), subject):  # noqa: ASYNC110 (it is far away)
+                    await anyio.sleep(seconds * random.uniform(0.5, 1.5))
 
-    async def wait(self) -> None:
-        """Return when one more request fits."""
-        await self._minute.acquire()
-        await self._second.acquire()
+
+class Meter:
+    """Counts the reads that Intuit meters: answers of the data API with status 2xx."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._owed: dict[str, int] = {}
+
+    async def count(self, workspace: str) -> None:
+        """Add one to the workspace's month; what the broker does not take now is added with the next."""
+        owed = self._owed.pop(workspace, 0) + 1
+        try:
+            await self._bus.count(subjects.meter(self._bus.region, "quickbooks", now(), workspace), owed)
+        except RetryLater as error:
+            self._owed[workspace] = self._owed.get(workspace, 0) + owed
+            log.warning("puller.not_metered", workspace=workspace, reads=owed, error=error)
 
 
-def keep_pace(http: httpx.AsyncClient, api_url: str) -> None:
-    """Make every request of `http` to the data API at `api_url` wait for its place, repeats included."""
-    host = httpx.URL(api_url).netloc
-    pace: Callable[[str], Pace] = lru_cache(maxsize=1024)(lambda _realm: Pace())
+def keep_within_limits(http: httpx.AsyncClient, bus: Bus) -> None:
+    """Pace every request of `http` to QuickBooks' data API, repeats included, and meter its answers."""
+    host = httpx.URL(bus.settings.quickbooks_api_url).netloc
+    pace, meter = Pace(bus), Meter(bus)
+
+    def of_company(request: httpx.Request) -> bool:
+        return request.url.netloc == host and _COMPANY in request.url.path
 
     async def wait(request: httpx.Request) -> None:
-        path = request.url.path
-        if request.url.netloc == host and _COMPANY in path:
-            await pace(path.partition(_COMPANY)[2].partition("/")[0]).wait()
+        if of_company(request):
+            await pace.wait(request.url.path.partition(_COMPANY)[2].partition("/")[0])
 
-    http.event_hooks = {**http.event_hooks, "request": [*http.event_hooks["request"], wait]}
+    async def count(response: httpx.Response) -> None:
+        workspace = response.request.extensions.get(METERED_FOR)
+        if workspace is not None and response.is_success and of_company(response.request):
+            await meter.count(workspace)
+
+    hooks = http.event_hooks
+    http.event_hooks = {"request": [*hooks["request"], wait], "response": [*hooks["response"], count]}

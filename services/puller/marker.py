@@ -19,12 +19,14 @@ class Marker(Part, frozen=True, kw_only=True):
     """Everything changed up to `until` is published; None while the first window is open.
 
     `window` is the open window and where reading goes on in it. `republish` says that what the open window
-    holds is published even if RECORDS already has it (a rewind).
+    holds is published even if RECORDS already has it (a rewind). `damaged` are ids of objects that QuickBooks
+    could not give.
     """
 
     until: datetime | None = None
     window: Window | None = None
     republish: bool = False
+    damaged: tuple[str, ...] = ()
 
     @property
     def quiet(self) -> bool:
@@ -76,12 +78,14 @@ class Markers:
         self._markers[name], self._revisions[name] = marker, revision
 
 
-def rewound(marker: Marker, to: datetime) -> Marker:
-    """The marker set back so that everything changed since `to` is read and published again.
+def rewound(marker: Marker, to: datetime, *, republish: bool = True) -> Marker:
+    """The marker set back so that everything changed since `to` is read again.
 
-    A window that is open further back stays open from there: what it has not read is not skipped.
+    With `republish` it is published again too, otherwise only what RECORDS lacks. A window that is open
+    further back stays open from there: what it has not read is not skipped.
     """
     since = to if marker.window is None else min(to, marker.window.since)
     if marker.until is not None:
         since = min(since, marker.until)
-    return msgspec.structs.replace(marker, window=Window(since=since), republish=True)
+    window = Window(since=since)
+    return msgspec.structs.replace(marker, window=window, republish=republish or marker.republish)

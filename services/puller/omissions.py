@@ -9,6 +9,12 @@ from services.puller.quickbooks import Company
 log = structlog.get_logger()
 
 
+async def left_damaged(bus: Bus, company: Company, what: str, error: Exception) -> None:
+    """Say that QuickBooks itself cannot give `what`."""
+    fix = "open it in QuickBooks and save it again; it is tried again every day"
+    await left_out(bus, company, what, error, fix=fix, key=f"damaged-{what}")
+
+
 async def left_out(bus: Bus, company: Company, what: str, error: Exception, *, fix: str, key: str) -> None:
     """Say that `what` was left out because of `error`; `key` tells it apart within the company."""
     log.warning("puller.left_out", workspace=company.workspace, what=key, error=error)

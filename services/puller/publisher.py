@@ -5,7 +5,7 @@ brings its mirror of Qonto up to date, so that the scorer decides on what Qonto 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import anyio
@@ -21,8 +21,8 @@ from common.messages import Mirror, Mirrored, Record, RecordKind, Refusal, now
 from common.wire import WireError
 from services.puller.attachments import Attachments
 from services.puller.entities import BILL, Entity
-from services.puller.omissions import left_out
-from services.puller.quickbooks import Company, Missing
+from services.puller.omissions import left_damaged, left_out
+from services.puller.quickbooks import Company, Damaged, Missing
 from services.puller.records import Held, Records, deleted, differs, older, record, with_documents
 from services.puller.window import Row
 
@@ -73,15 +73,28 @@ class Publisher:
         self.counts[kind] += len(news)
 
     def bills_left(self, since: datetime) -> list[str]:
-        """Bills that attachments since then name, not among those read: they may lack their documents."""
+        """Bills that attachments since then name, or no longer name, not among those read: theirs may differ."""
         return sorted(self._attachments.bills(since) - self._complete)
 
-    async def complete(self, bills: Sequence[str]) -> None:
-        """See that these bills are in RECORDS with their documents; one that is not there at all is read."""
+    async def complete(self, bills: Sequence[str], damaged: Collection[str]) -> set[str]:
+        """See that these bills are in RECORDS with their documents; one that is not there at all is read.
+
+        The ids of those that QuickBooks cannot give; they are told unless they are among `damaged` already.
+        """
         held = await self._records.held(BILL.kind, bills)
-        unseen = [row for ident in bills if ident not in held and (row := await self._read(BILL, ident)) is not None]
+        unseen: list[Row] = []
+        lost: set[str] = set()
+        for ident in bills:
+            try:
+                if ident not in held and (row := await self._read(BILL, ident)) is not None:
+                    unseen.append(row)
+            except Damaged as error:
+                lost.add(ident)
+                if ident not in damaged:
+                    await left_damaged(self._bus, self._company, f"{BILL.name} {ident}", error)
         await self.rows(BILL, unseen)
         await self.records(BILL.kind, [item.message for item in held.values() if not item.message.deleted])
+        return lost
 
     async def deletions(self, entity: Entity, ids: Iterable[str], *, republish: bool = False) -> None:
         """Publish as deleted those of `ids` that QuickBooks, asked for each, no longer has.
@@ -93,7 +106,13 @@ class Publisher:
         for ident, item in (await self._records.held(entity.kind, ids)).items():
             if item.message.deleted:
                 tombstones += [item.message] if republish else []
-            elif (row := await self._read(entity, ident)) is None:
+                continue
+            try:
+                row = await self._read(entity, ident)
+            except Damaged as error:  # what cannot be read is there
+                log.warning("puller.not_deleted", entity=entity.name, id=ident, error=error)
+                continue
+            if row is None:
                 tombstones.append(deleted(item.message))
             else:
                 log.warning("puller.not_deleted", entity=entity.name, id=ident)
@@ -112,15 +131,12 @@ class Publisher:
         return await self._records.ids(entity.kind)
 
     async def _dressed(self, records: Sequence[Record], held: Held) -> list[Record]:
-        """The bills with their documents: those they had, and those attached since."""
+        """The bills with their documents: those they had and kept, and those attached since."""
         dressed = list(records)
 
         async def dress(index: int, bill: Record) -> None:
-            known = held[bill.id].message.documents if bill.id in held else ()
-            if bill.id not in held and self._attachments.may_miss(bill):
-                await self._attachments.look_up(bill.id)
-            documents = await self._attachments.of(bill.id, known)
-            dressed[index] = with_documents(bill, documents)
+            known = held[bill.id].message if bill.id in held else None
+            dressed[index] = with_documents(bill, await self._attachments.of(bill, known))
             self._complete.add(bill.id)
 
         try:

@@ -6,23 +6,27 @@ from the same answer or, if it does not tell all, from comparing ids. Every page
 may stop after any of them and the next one goes on there.
 """
 
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import anyio
 import structlog
 from msgspec.structs import replace
 
 from common.bus import Bus
+from common.errors import Refused
 from common.messages import now
 from services.puller import attachments
 from services.puller.attachments import Attachments
 from services.puller.entities import BEFORE_BILLS, BILL, DELETIONS, ENTITIES, Entity
 from services.puller.marker import Marker, Markers
+from services.puller.progress import Progress
 from services.puller.publisher import Publisher
-from services.puller.quickbooks import Capture, Company, Unsupported, ident
+from services.puller.quickbooks import Capture, Company, Unsupported
 from services.puller.records import parts
 from services.puller.reference import Reference
-from services.puller.window import PAGE, Page, Window, pages, whole
+from services.puller.salvage import Salvage
+from services.puller.window import Page, Window, pages, whole
 
 log = structlog.get_logger()
 
@@ -39,17 +43,23 @@ class Unfinished(Exception):  # noqa: N818 (not an error: there is more to do)
 
 
 class Pull:
-    """One pull, of at most about `seconds`; then `run` raises Unfinished at the next page."""
+    """One pull, of at most about `seconds`; then `run` raises Unfinished at the next page.
 
-    def __init__(self, bus: Bus, company: Company, *, seconds: float) -> None:
+    `beginning` is where the company's first pull begins.
+    """
+
+    def __init__(self, bus: Bus, company: Company, progress: Progress, *, beginning: datetime, seconds: float) -> None:
+        self._bus = bus
         self._overlap = timedelta(seconds=bus.settings.pull_overlap)
-        self._beginning = datetime.combine(bus.settings.backfill_from, time.min, UTC)
+        self._beginning = beginning
+        self._progress = progress
         self._company = company
         self._markers = Markers(bus, company.workspace, company.realm)
         self._attachments = Attachments(bus, company)
         self._publisher = Publisher(bus, company, self._attachments)
         self._reference = Reference(company, self._markers, self._publisher)
         self._ends_at = anyio.current_time() + seconds
+        self._attachments_told = False
         self.first = False
 
     @property
@@ -65,14 +75,14 @@ class Pull:
         changes = await self._changes()
         for entity in BEFORE_BILLS:
             await self._read(entity, changes)
-        attached_until = await self._attachments.read(self._attachments_window())
+        attached_until = await self._read_attachments(changes)
         await self._read(BILL, changes)
         await self._delete(changes)
-        attached_since = self._beginning if self.first else attachments.ALL
-        for some in parts(self._publisher.bills_left(attached_since), SOME):
-            done = self._publisher.total
-            await self._publisher.complete(some)
-            self._pause(progress=self._publisher.total > done)
+        everything = self._attachments_window().since == attachments.ALL
+        attached_since = self._beginning if everything else attachments.ALL
+        for some in parts(await self._attachments.missing(self._attachments_deleted(changes)), SOME):
+            await self._complete(sorted(await self._attachments.confirm(some)))
+        await self._complete(self._publisher.bills_left(attached_since))
         await self._markers.move(attachments.ENTITY, Marker(until=attached_until))
 
     async def _changes(self) -> Capture | None:
@@ -82,35 +92,80 @@ class Pull:
             return None
         markers = [self._markers[entity.name] for entity in ENTITIES]
         known = [deletions, *(marker.until for marker in markers if marker.until and marker.quiet)]
+        if (attached := self._markers[attachments.ENTITY].until) is not None:
+            # Even while its window is open: which attachments were deleted since is told by nothing else.
+            known.append(attached)
         since = min(known) - self._overlap
         if now() - since > CAPTURE_REACHES:
             return None
         try:
-            changes = await self._company.changes([entity.name for entity in ENTITIES], since)
-        except Unsupported:
+            changes = await self._capture(since)
+        except Refused as error:  # too far back, or an object in it is damaged: the windows tell the rest
+            log.info("puller.no_capture", workspace=self._company.workspace, error=error)
             return None
         if changes.total >= CAPTURE_HOLDS:
             log.info("puller.capture_full", workspace=self._company.workspace, objects=changes.total)
             return None
         return changes
 
+    async def _capture(self, since: datetime) -> Capture:
+        """What changed since, attachments included if QuickBooks captures them."""
+        names = [entity.name for entity in ENTITIES]
+        try:
+            changes = await self._company.changes([*names, attachments.ENTITY], since)
+        except Unsupported:
+            return await self._company.changes(names, since)
+        self._attachments_told = True
+        return changes
+
+    async def _read_attachments(self, changes: Capture | None) -> datetime:
+        marker, window = self._markers[attachments.ENTITY], self._attachments_window()
+        if changes is None or not self._attachments_told or not marker.quiet:
+            return await self._attachments.read(window, again=marker.republish)
+        await self._attachments.take(changes.live.get(attachments.ENTITY, []), since=window.since)
+        return whole(changes.time)
+
+    def _attachments_deleted(self, changes: Capture | None) -> list[str] | None:
+        """The attachments that change data capture names as deleted, None if it does not tell."""
+        if changes is None or not self._attachments_told:
+            return None
+        return changes.deleted.get(attachments.ENTITY, [])
+
+    async def _complete(self, bills: Sequence[str]) -> None:
+        for some in parts(bills, SOME):
+            done = self._publisher.total
+            marker = self._markers[BILL.name]
+            damaged = (await self._publisher.complete(some, marker.damaged)).union(marker.damaged)
+            if len(damaged) > len(marker.damaged):
+                await self._markers.move(BILL.name, replace(marker, damaged=tuple(sorted(damaged))))
+            self._pause(progress=self._publisher.total > done)
+
     async def _read(self, entity: Entity, changes: Capture | None) -> None:
         marker = self._markers[entity.name]
+        salvage = Salvage(self._bus, self._company, entity.name, inactive=entity.lists_names, damaged=marker.damaged)
+        if self._reference.was_due:
+            await self._publisher.rows(entity, await salvage.again())
         if changes is not None and marker.quiet:
             await self._publisher.rows(entity, changes.live.get(entity.name, []))
-            await self._markers.move(entity.name, Marker(until=whole(changes.time)))
+            await self._move(entity, Marker(until=whole(changes.time)), salvage)
             return
 
         async def ask(at: Window) -> Page:
             return await self._company.page(entity.name, at, inactive=entity.lists_names)
 
-        async for found, window, until in pages(ask, self._window(entity.name)):
+        async for found, window, until in pages(
+            ask, self._window(entity.name), self._company.size, salvage=salvage.second
+        ):
             await self._publisher.rows(entity, found, republish=marker.republish)
             if window is None:
-                await self._markers.move(entity.name, Marker(until=until))
+                await self._move(entity, Marker(until=until), salvage)
             else:
-                await self._markers.move(entity.name, replace(marker, window=window))
+                await self._move(entity, replace(marker, window=window), salvage)
+                await self._progress.reached(entity.name, window.since, self.counts, backfilling=marker.until is None)
                 self._pause()
+
+    async def _move(self, entity: Entity, marker: Marker, salvage: Salvage) -> None:
+        await self._markers.move(entity.name, replace(marker, damaged=tuple(sorted(salvage.damaged))))
 
     async def _delete(self, changes: Capture | None) -> None:
         marker = self._markers[DELETIONS]
@@ -128,18 +183,8 @@ class Pull:
 
     async def _missing(self, entity: Entity) -> list[str]:
         """Ids that have a record and are not among those QuickBooks lists."""
-        active = " WHERE Active IN (true, false)" if entity.lists_names else ""
-        listed: set[str] = set()
-        start = 1
-        while True:
-            answer = await self._company.query(
-                entity.name,
-                f"SELECT Id FROM {entity.name}{active} ORDERBY Id STARTPOSITION {start} MAXRESULTS {PAGE}",  # noqa: S608
-            )
-            listed |= {ident(item) for item in answer.objects}
-            if len(answer.objects) < PAGE:
-                return sorted(await self._publisher.ids(entity) - listed)
-            start += PAGE
+        listed = await self._company.all_ids(entity.name, inactive=entity.lists_names)
+        return sorted((await self._publisher.ids(entity)).difference(listed))
 
     def _window(self, name: str) -> Window:
         marker = self._markers[name]

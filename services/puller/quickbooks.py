@@ -4,22 +4,27 @@ Every answer is judged here: what passes, what is worth another try, what a pers
 wrong for good. Status first, then the code in the body, which comes in several shapes.
 """
 
+import random
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import NamedTuple, NoReturn, TypeVar
 
+import anyio
 import httpx
 import msgspec
-import stamina
 import structlog
 
 from common import http as requests
 from common import quickbooks as wire
 from common.connections import Connections, Grant
 from common.errors import Refused, RetryLater, WeirError
-from common.settings import loopback
+from common.settings import Settings, loopback
 from common.wire import WireError, read
-from services.puller.window import Page, Row, Window, statement
+from services.puller.content import is_page
+from services.puller.download import TooLarge, Unobtainable, download
+from services.puller.limits import METERED_FOR
+from services.puller.window import Page, Row, Unreadable, Window, literal, statement
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -27,8 +32,6 @@ T = TypeVar("T")
 MINOR_VERSION = "75"
 TIMEOUT = httpx.Timeout(125.0, connect=10.0)
 """QuickBooks itself gives up after 120 s."""
-LARGEST_FILE = 10 * 2**20
-"""Bytes of an attachment that is fetched: Qonto takes no larger file."""
 THROTTLE_WAIT = 60.0
 """Seconds to stay away when throttled and not told for how long (the provider's advice)."""
 
@@ -36,12 +39,34 @@ _MISSING = "610"
 _UNSUPPORTED = "500"
 _THROTTLED = {"3001", "3002"}
 _NOT_NOW = {"130", "140", "150"}
+_DAMAGED, _BROKEN = "4002", "10000"
+"""An object in the answer cannot be given. 10000 may also mean that QuickBooks itself is unwell."""
 _LOST = {
-    "100": "QuickBooks does not let this connection into the company",
-    "120": "the person who connected QuickBooks no longer has access to the company",
-    "3100": "QuickBooks does not let this app into the company",
-    "6190": "the company's QuickBooks subscription has ended",
+    "100": (
+        "QuickBooks does not let this connection into the company",
+        "reconnect QuickBooks in the console and choose the same company",
+    ),
+    "120": (
+        "the person who connected QuickBooks no longer has access to the company",
+        "have an administrator of the company reconnect QuickBooks in the console",
+    ),
 }
+"""What only a new consent mends, with the next step."""
+_PAUSED = {
+    "3100": (
+        "QuickBooks does not let this app into the company",
+        "see that WEIR_QUICKBOOKS_API_URL and the app's keys are both for production, or both for the sandbox",
+    ),
+    "6190": (
+        "the company's QuickBooks subscription has ended",
+        "renew it in QuickBooks; Weir goes on by itself then",
+    ),
+}
+"""What is mended elsewhere and leaves the grant good, with the next step."""
+_BROKEN_WAITS = (0.5, 2.0)
+"""Seconds before an answer that QuickBooks itself broke on is asked for again."""
+_LONGEST_QUERY = 1500
+"""Characters of a statement that still goes into an address."""
 
 
 class Missing(WeirError):  # noqa: N818
@@ -52,12 +77,8 @@ class Unsupported(Refused):
     """QuickBooks cannot answer this call at all (change data capture too far back)."""
 
 
-class Expired(WeirError):  # noqa: N818
-    """The link to a file is no longer good."""
-
-
-class TooLarge(WeirError):  # noqa: N818
-    """The file is larger than LARGEST_FILE."""
+class Damaged(Refused):
+    """The answer holds an object that QuickBooks cannot give."""
 
 
 class _Id(msgspec.Struct, rename="pascal"):
@@ -84,70 +105,125 @@ class Capture(NamedTuple):
 
 
 class Company:
-    """One connected company. All calls raise NotConnected, RetryLater or Refused as the answer demands."""
+    """One connected company, asked for `size` objects at a time.
+
+    All calls raise NotConnected, Paused, RetryLater or Refused as the answer demands.
+    """
 
     def __init__(
-        self, http: httpx.AsyncClient, connections: Connections, api_url: str, workspace: str, realm: str
+        self, http: httpx.AsyncClient, connections: Connections, settings: Settings, workspace: str, realm: str
     ) -> None:
         self._http = http
         self._connections = connections
-        self._base = f"{api_url}/v3/company/{realm}"
+        self._base = f"{settings.quickbooks_api_url}/v3/company/{realm}"
+        self._damaged = False
+        """Whether a query failed over a damaged object: those that close in on it are not each worth a wait."""
+        self.size = settings.quickbooks_page
         self.workspace = workspace
         self.realm = realm
 
     async def page(self, entity: str, window: Window, *, inactive: bool = False) -> Page:
-        """The next page of a window; a refusal names the entity and where the window stood."""
+        """The next page of a window; Unreadable if an object in it is damaged.
 
-        def parse(body: bytes) -> Page:
-            answer = wire.query_page(body, entity)
-            return Page([_row(entity, item) for item in answer.objects], answer.time)
-
+        A refusal names the entity and where the window stood.
+        """
         try:
-            return await self._get("query", parse, query=statement(entity, window, inactive=inactive))
+            answer = await self.query(entity, statement(entity, window, inactive=inactive, size=self.size))
+        except Damaged as error:
+            log.warning("quickbooks.page_damaged", entity=entity, since=window.since.isoformat(), error=error)
+            if window.until is not None:
+                raise Unreadable(str(error), window.until) from error
+            count = await self.query(entity, f"SELECT COUNT(*) FROM {entity}")  # noqa: S608 (our own words)
+            raise Unreadable(str(error), count.time) from error
         except Refused as error:
             raise Refused(f"{entity} changed since {window.since:%Y-%m-%d %H:%M:%S} UTC: {error}") from error
+        return Page([_row(entity, item) for item in answer.objects], answer.time)
 
     async def rows(self, entity: str, text: str) -> list[Row]:
-        """The objects of one statement that asks for whole objects of `entity`."""
-
-        def parse(body: bytes) -> list[Row]:
-            return [_row(entity, item) for item in wire.query_page(body, entity).objects]
-
-        return await self._get("query", parse, query=text)
+        """The objects of one statement that asks for whole objects of `entity`; Damaged if one is."""
+        return [_row(entity, item) for item in (await self.query(entity, text)).objects]
 
     async def query(self, entity: str, text: str) -> wire.Page:
-        """The objects of one statement about `entity`."""
-        return await self._get("query", lambda body: wire.query_page(body, entity), query=text)
+        """The objects of one statement about `entity`; Damaged if one is."""
+        try:
+            parse = partial(wire.query_page, entity=entity)
+            return await self._ask("query", parse, statement=text, patient=not self._damaged)
+        except Damaged:
+            self._damaged = True
+            raise
+
+    async def ids(self, entity: str, text: str) -> list[str]:
+        """The ids of one statement that asks for nothing else; Damaged if one cannot be had."""
+        return [read(item, _Id, "object").id for item in (await self.query(entity, text)).objects]
+
+    async def all_ids(self, entity: str, *, inactive: bool = False) -> list[str]:
+        """The id of every object of `entity`; `inactive` names too."""
+        where = " WHERE Active IN (true, false)" if inactive else ""
+        found: list[str] = []
+        while True:
+            start = len(found) + 1
+            text = f"SELECT Id FROM {entity}{where} ORDERBY Id STARTPOSITION {start} MAXRESULTS {self.size}"  # noqa: S608
+            page = await self.ids(entity, text)
+            found += page
+            if len(page) < self.size:
+                return found
 
     async def changes(self, entities: Sequence[str], since: datetime) -> Capture:
         """Everything of these entities that changed or was deleted since; Unsupported if that is too long ago.
 
         An answer of 1000 objects was cut off, and what it lacks is the deletions.
         """
-        moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return await self._get("cdc", _capture, entities=",".join(entities), changedSince=moment)
+        return await self._ask("cdc", _capture, entities=",".join(entities), changedSince=literal(since))
 
     async def read(self, entity: str, ident: str) -> Row:
         """One object; Missing if it is gone."""
-        return await self._get(f"{entity.lower()}/{ident}", lambda body: _row(entity, wire.single(body, entity)))
+        return await self._ask(f"{entity.lower()}/{ident}", lambda body: _row(entity, wire.single(body, entity)))
 
     async def file(self, attachable: wire.Attachable) -> bytes:
-        """The bytes of an attachment; a link that has expired is asked for anew. Expired, Missing or TooLarge."""
-        if attachable.url is not None:
-            try:
-                return await self._fetch(attachable.url)
-            except Expired:
-                log.info("quickbooks.link_expired", attachable=attachable.id)
-        # The documentation shows the link both bare and in quotes.
-        link = await self._get(f"download/{attachable.id}", lambda body: body.decode().strip().strip('"'))
-        return await self._fetch(link)
+        """The bytes of an attachment. Unobtainable, TooLarge or Missing.
 
-    async def _get(self, path: str, parse: Callable[[bytes], T], **params: str) -> T:
+        A link that has expired, or gives something else than the file, is asked for anew, once.
+        """
+        link = attachable.url or await self._link(attachable)
+        try:
+            return await self._download(link, attachable)
+        except TooLarge:
+            raise
+        except Unobtainable as error:
+            log.info("quickbooks.link_useless", attachable=attachable.id, error=error)
+        return await self._download(await self._link(attachable), attachable)
+
+    async def _link(self, attachable: wire.Attachable) -> str:
+        # The documentation shows the link both bare and in quotes.
+        return await self._ask(f"download/{attachable.id}", lambda body: body.decode().strip().strip('"'))
+
+    async def _download(self, link: str, attachable: wire.Attachable) -> bytes:
+        data = await download(self._http, link, local=loopback(self._base))
+        if not data:
+            raise Unobtainable("the file is empty")
+        if is_page(data, attachable.file_name or "", attachable.content_type or ""):
+            raise Unobtainable("the file host sent a page in place of the file")
+        return data
+
+    async def _ask(
+        self,
+        path: str,
+        parse: Callable[[bytes], T],
+        *,
+        statement: str | None = None,
+        patient: bool = True,
+        **params: str,
+    ) -> T:
         grant = await self._grant()
-        response = await self._send(path, params, grant)
+        response = await self._send(path, params, statement, grant)
         if response.status_code == 401:
             grant = await self._grant(rejected=grant.access)
-            response = await self._send(path, params, grant)
+            response = await self._send(path, params, statement, grant)
+        for wait in _BROKEN_WAITS if patient else ():
+            if response.status_code != 500 or wire.fault(500, response.content).code != _BROKEN:
+                break
+            await anyio.sleep(wait * random.uniform(0.5, 1.5))
+            response = await self._send(path, params, statement, grant)
         if response.status_code != 200:
             await self._refused(path, response, wire.fault(response.status_code, response.content))
         try:
@@ -164,15 +240,24 @@ class Company:
             raise RetryLater(f"{self.workspace} was connected to another company meanwhile", delay=1.0)
         return grant
 
-    async def _send(self, path: str, params: dict[str, str], grant: Grant) -> httpx.Response:
+    async def _send(self, path: str, params: dict[str, str], statement: str | None, grant: Grant) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {grant.access}", "Accept": "application/json"}
+        content = None
+        if statement is not None and len(statement) > _LONGEST_QUERY:
+            headers["Content-Type"] = "application/text"
+            content = statement.encode()
+        elif statement is not None:
+            params = {**params, "query": statement}
         try:
             return await requests.repeated(
                 self._http,
-                "GET",
+                "GET" if content is None else "POST",
                 f"{self._base}/{path}",
                 params={**params, "minorversion": MINOR_VERSION},
-                headers={"Authorization": f"Bearer {grant.access}", "Accept": "application/json"},
+                headers=headers,
+                content=content,
                 timeout=TIMEOUT,
+                extensions={METERED_FOR: self.workspace},
             )
         except requests.NotRepeated as error:
             log.warning("quickbooks.not_now", path=path, status=error.response.status_code, tid=_tid(error.response))
@@ -186,46 +271,21 @@ class Company:
         report("quickbooks.refused", path=path, status=response.status_code, code=fault.code, tid=_tid(response))
         said = f"QuickBooks refused {path}: {fault}"
         if fault.code in _LOST:
-            raise await self._connections.lost(self.workspace, _LOST[fault.code])
+            why, fix = _LOST[fault.code]
+            raise await self._connections.lost(self.workspace, why, fix=fix)
+        if fault.code in _PAUSED:
+            raise await self._connections.paused(self.workspace, *_PAUSED[fault.code])
         if fault.code in _THROTTLED:
             raise RetryLater(said, delay=requests.retry_after(response) or THROTTLE_WAIT)
         if fault.code == _MISSING:
             raise Missing(said)
+        if fault.code in {_DAMAGED, _BROKEN}:
+            raise Damaged(said)
         if fault.code == _UNSUPPORTED:
             raise Unsupported(said)
         if fault.code in _NOT_NOW or not fault.code or response.status_code == 401:
             raise RetryLater(said)
         raise Refused(said)
-
-    async def _fetch(self, link: str) -> bytes:
-        # Whoever holds the link may read the file: it is not logged, and our token does not go there.
-        if not link.startswith("https://") and not loopback(link):
-            raise Refused("QuickBooks gave a link to a file that is not https")
-        try:
-            async for attempt in stamina.retry_context(on=httpx.TransportError, attempts=3, timeout=None):
-                with attempt:
-                    return await self._download(link)
-        except httpx.TransportError as error:
-            raise RetryLater(f"a file of {self.realm} cannot be fetched: {type(error).__name__}") from None
-        raise AssertionError("stamina ends by returning or raising")
-
-    async def _download(self, link: str) -> bytes:
-        async with self._http.stream("GET", link) as response:
-            if response.status_code in {400, 401, 403, 404, 410}:
-                raise Expired(f"the file host answered with HTTP {response.status_code}")
-            if response.status_code != 200:
-                raise RetryLater(f"the file host answered with HTTP {response.status_code}")
-            data = bytearray()
-            async for chunk in response.aiter_bytes():
-                data += chunk
-                if len(data) > LARGEST_FILE:
-                    raise TooLarge(f"the file is larger than {LARGEST_FILE >> 20} MB")
-            return bytes(data)
-
-
-def ident(item: msgspec.Raw) -> str:
-    """The id of an object of which nothing else was asked."""
-    return read(item, _Id, "object").id
 
 
 def _row(entity: str, item: msgspec.Raw) -> Row:

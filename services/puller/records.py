@@ -1,6 +1,6 @@
 """RECORDS as the puller sees one company: what it holds, what differs, and publishing that."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -49,6 +49,12 @@ class Records:
         names = await self._bus.subjects(self._stream, pattern)
         keys = (subjects.RecordKey.parse(name.rpartition(".")[2]) for name in names)
         return {key.id for key in keys if key.realm == self.realm}
+
+    async def all(self, kind: RecordKind) -> AsyncIterator[Record]:
+        """Every record of `kind`, deleted ones included, some at a time."""
+        for some in parts(sorted(await self.ids(kind)), BATCH_LIMIT):
+            for stored in (await self.held(kind, some)).values():
+                yield stored.message
 
     def _subject(self, kind: RecordKind, ident: str) -> str:
         return subjects.record(self._bus.region, self.workspace, kind, f"{self.realm}-{ident}")

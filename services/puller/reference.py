@@ -11,7 +11,7 @@ from services.puller.marker import Marker, Markers
 from services.puller.publisher import Publisher
 from services.puller.quickbooks import Company
 from services.puller.records import record
-from services.puller.window import PAGE, whole
+from services.puller.window import whole
 
 EVERY = timedelta(hours=23)
 """Less than a day, so that a daily pull finds it due."""
@@ -21,12 +21,13 @@ TAX_CODES = "TaxCode"
 
 
 class Reference:
-    """The daily part of a pull."""
+    """The daily part of a pull; `was_due` says whether this pull is the one of the day."""
 
     def __init__(self, company: Company, markers: Markers, publisher: Publisher) -> None:
         self._company = company
         self._markers = markers
         self._publisher = publisher
+        self.was_due = False
 
     async def refresh(self) -> None:
         """Read and publish what is due, and tell the publisher the home currency."""
@@ -40,6 +41,7 @@ class Reference:
         marker = self._markers[name]
         if marker.until is not None and marker.quiet and now() - marker.until < EVERY:
             return
+        self.was_due = True
         at, found = await read()
         records = [record(kind, item, self._company) for item in found]
         await self._publisher.records(kind, records, republish=marker.republish)
@@ -64,9 +66,9 @@ class Reference:
         while True:
             answer = await self._company.query(
                 entity,
-                f"SELECT * FROM {entity}{active} STARTPOSITION {len(found) + 1} MAXRESULTS {PAGE}",  # noqa: S608
+                f"SELECT * FROM {entity}{active} STARTPOSITION {len(found) + 1} MAXRESULTS {self._company.size}",  # noqa: S608
             )
             at = at or whole(answer.time)
             found += answer.objects
-            if len(answer.objects) < PAGE:
+            if len(answer.objects) < self._company.size:
                 return at, found

@@ -1,14 +1,22 @@
-"""Reading again from a given day: markers set back, everything read published even if unchanged."""
+"""Reading again, or further back: markers set back on request.
 
+A rewind publishes everything changed since an instant anew, even if unchanged. A backfill publishes only what
+is missing, and is where later first pulls of the workspace begin.
+"""
+
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Literal
 
 import structlog
+from msgspec.structs import replace
 
 from common import subjects
+from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
-from common.errors import Refused
-from common.messages import Done, Rewind, Tick, now
+from common.errors import Conflict, Refused
+from common.messages import Backfill, Done, Rewind, Tick, Workspace, now
 from services.puller import attachments, reference
 from services.puller.entities import DELETIONS, ENTITIES
 from services.puller.marker import Marker, Markers, Moved, rewound
@@ -18,41 +26,91 @@ log = structlog.get_logger()
 TRIES = 5
 """Attempts against a pull that moves the same markers meanwhile."""
 
+_READ = tuple(entity.name for entity in ENTITIES)
+
 
 class Rewinder:
-    """Answers `rewind`."""
+    """Answers `rewind` and `backfill`."""
 
     def __init__(self, bus: Bus, connections: Connections) -> None:
         self._bus = bus
         self._connections = connections
+        self._workspaces = Bucket(bus, "workspaces", Workspace)
 
     async def rewind(self, request: Rewind) -> Done:
         """Set every marker of the connected company back to `to` and have it pulled."""
-        workspace = subjects.workspace(request.workspace)
-        if request.to.tzinfo is None or request.to > now():
-            raise Refused(
-                "the instant to rewind to needs a zone and must be past", field="to", fix="name a past instant"
-            )
+        workspace, to = _checked(request.workspace, request.to, "to")
+        markers = await self._markers(workspace)
+        await self._until_unmoved(markers, lambda: self._set_back(markers, to))
+        log.info("puller.rewound", workspace=workspace, to=to.isoformat())
+        return await self._tick(workspace, "rewind")
+
+    async def backfill(self, request: Backfill) -> Done:
+        """Have everything changed since `since` read, and what is missing published."""
+        workspace, since = _checked(request.workspace, request.since, "since")
+        markers = await self._markers(workspace)
+        await self._begin_at(workspace, since)
+        await self._until_unmoved(markers, lambda: self._reach_back(markers, since))
+        log.info("puller.backfill", workspace=workspace, since=since.isoformat())
+        return await self._tick(workspace, "backfill")
+
+    async def _markers(self, workspace: str) -> Markers:
         realm = await self._connections.account(workspace)
         if realm is None:
             raise Refused(f"{workspace} has no connected QuickBooks company", fix="connect it first")
+        return Markers(self._bus, workspace, realm)
+
+    async def _until_unmoved(self, markers: Markers, move: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1, TRIES + 1):
             try:
-                await self._set_back(Markers(self._bus, workspace, realm), request.to)
-                break
+                await markers.load()
+                await move()
             except Moved:
                 if attempt == TRIES:
                     raise
-        log.info("puller.rewound", workspace=workspace, to=request.to.isoformat())
-        tick = Tick(workspace=workspace, reason="rewind", asked_at=now())
-        await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
-        return Done()
+            else:
+                return
 
     async def _set_back(self, markers: Markers, to: datetime) -> None:
-        await markers.load()
-        windows = (*(entity.name for entity in ENTITIES), attachments.ENTITY, reference.COMPANY, reference.TAX_CODES)
-        for name in windows:
+        for name in (*_READ, attachments.ENTITY, reference.COMPANY, reference.TAX_CODES):
             if name in markers:
                 await markers.move(name, rewound(markers[name], to))
         if (reached := markers[DELETIONS].until) is not None:
             await markers.move(DELETIONS, Marker(until=min(reached, to), republish=True))
+
+    async def _reach_back(self, markers: Markers, since: datetime) -> None:
+        # Attachments first and from the very beginning: their files may be older than the bills' last change.
+        if attachments.ENTITY in markers:
+            await markers.move(
+                attachments.ENTITY, rewound(markers[attachments.ENTITY], attachments.ALL, republish=False)
+            )
+        for name in _READ:
+            if name in markers:
+                await markers.move(name, rewound(markers[name], since, republish=False))
+
+    async def _begin_at(self, workspace: str, since: datetime) -> None:
+        while True:
+            kept = await self._workspaces.get(workspace)
+            try:
+                if kept is None:
+                    first = Workspace(
+                        id=workspace, region=self._bus.region, created_at=now(), backfill_from=since.date()
+                    )
+                    await self._workspaces.create(workspace, first)
+                else:
+                    known = replace(kept.value, backfill_from=since.date())
+                    await self._workspaces.replace(workspace, known, kept.revision)
+            except Conflict:
+                continue
+            return
+
+    async def _tick(self, workspace: str, reason: Literal["rewind", "backfill"]) -> Done:
+        tick = Tick(workspace=workspace, reason=reason, asked_at=now())
+        await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
+        return Done()
+
+
+def _checked(workspace: str, instant: datetime, field: str) -> tuple[str, datetime]:
+    if instant.tzinfo is None or instant > now():
+        raise Refused(f"{field}: the instant needs a zone and must be past", field=field, fix="name a past instant")
+    return subjects.workspace(workspace), instant

@@ -6,7 +6,7 @@ the place of the older one, and a tick that nobody has handled yet takes in the 
 """
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from common import subjects
 from common.bus import Bus
@@ -16,14 +16,15 @@ JITTER = 0.05
 """Part of the cadence by which pulls are spread, so that workspaces do not march in step."""
 
 
-async def schedule_next(bus: Bus, workspace: str) -> None:
-    """Have the workspace pulled again in about `settings.pull_every` seconds."""
+async def schedule_next(bus: Bus, workspace: str) -> datetime:
+    """Have the workspace pulled again in about `settings.pull_every` seconds; when that is."""
     seconds = bus.settings.pull_every * random.uniform(1 - JITTER, 1 + JITTER)
     due = now() + timedelta(seconds=seconds)
     target = subjects.pull(bus.region, workspace)
     headers = {"Nats-Schedule": f"@at {due:%Y-%m-%dT%H:%M:%SZ}", "Nats-Schedule-Target": target}
     tick = Tick(workspace=workspace, reason="schedule", asked_at=now())
     await bus.publish(subjects.schedule(bus.region, workspace), tick, stream=bus.topology.pulls, **headers)
+    return due
 
 
 async def pull_again(bus: Bus, tick: Tick) -> None:

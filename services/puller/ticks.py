@@ -7,6 +7,7 @@ owner, and the next one is scheduled all the same.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, time
 
 import anyio
 import httpx
@@ -18,12 +19,14 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.consume import Delivery
-from common.errors import ATTEMPTS, Conflict, Fate, NotConnected, Refused, RetryLater, verdict
+from common.errors import ATTEMPTS, Conflict, Fate, NotConnected, Paused, Refused, RetryLater, verdict
 from common.lease import Taken, lease
 from common.messages import Notice, Tick, Workspace, now
+from services.puller.progress import Progress, last_began
 from services.puller.pull import Pull, Unfinished
 from services.puller.quickbooks import Company
 from services.puller.schedule import pull_again, schedule_next
+from services.puller.webhooks import wait_for_quiet
 
 log = structlog.get_logger()
 
@@ -33,6 +36,12 @@ SLICE = 60.0
 """Seconds a workspace is pulled before others get their turn."""
 TRIES = 3
 """Deliveries after which an answer that repeating does not mend ends the pull."""
+
+_AGAIN = "nothing: it is tried again until it works"
+
+
+class Early(RetryLater):
+    """A webhook came so soon after a pull that the next one waits a little."""
 
 
 class Ticks:
@@ -85,21 +94,32 @@ class Ticks:
             if realm is None:
                 log.info("puller.not_connected", workspace=workspace)
                 return
-            await self._remember(workspace, realm)
-            company = Company(self._http, self._connections, self._bus.settings.quickbooks_api_url, workspace, realm)
-            pull = Pull(self._bus, company, seconds=self._slice)
+            if tick.reason == "webhook":
+                early = wait_for_quiet(await last_began(self._bus, workspace), now())
+                if early > 0:
+                    raise Early(f"{workspace} was pulled just now", delay=early)
+            known = await self._remember(workspace, realm)
+            progress = Progress(self._bus, workspace, realm)
+            await progress.began()
+            pull = self._begin(known, realm, progress)
             log.info("puller.pull_began", workspace=workspace, reason=tick.reason)
             try:
                 await pull.run()
             except Unfinished:
                 await self._tell(workspace, pull, finished=False)
                 await pull_again(self._bus, tick)
-            except NotConnected as error:
+            except (NotConnected, Paused) as error:
                 log.info("puller.stopped", workspace=workspace, error=error)
-                await self._next(workspace)
+                await progress.failed(str(error), None, await self._next(workspace))
             else:
+                await self._connections.resumed(workspace)
                 await self._tell(workspace, pull, finished=True)
-                await schedule_next(self._bus, workspace)
+                await progress.ended(pull.counts, await schedule_next(self._bus, workspace))
+
+    def _begin(self, known: Workspace, realm: str, progress: Progress) -> Pull:
+        company = Company(self._http, self._connections, self._bus.settings, known.id, realm)
+        beginning = datetime.combine(known.backfill_from or self._bus.settings.backfill_from, time.min, UTC)
+        return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice)
 
     async def _tell(self, workspace: str, pull: Pull, *, finished: bool) -> None:
         log.info("puller.pull_ended", workspace=workspace, counts=pull.counts, finished=finished)
@@ -117,18 +137,20 @@ class Ticks:
     async def _failed(self, delivery: Delivery[Tick], error: Exception) -> None:
         workspace = subjects.workspace_of(delivery.subject)
         fate = verdict(error, delivery.attempt).fate
-        if workspace is None or fate is Fate.STOP:
+        if workspace is None or fate is Fate.STOP or isinstance(error, Taken | Early):
             await delivery.failed(error)
         elif fate is Fate.RETRY:
-            if delivery.attempt == ATTEMPTS and not isinstance(error, Taken):
-                await self._tell_failed(workspace, error, "nothing: it is tried again until it works")
+            if delivery.attempt == ATTEMPTS:
+                await self._tell_failed(workspace, error, _AGAIN)
+            await self._note(workspace, error, _AGAIN, None)
             await delivery.failed(error)
         elif delivery.attempt < TRIES:
             await delivery.failed(RetryLater(str(error)))
         else:
             fix = error.fix if isinstance(error, Refused) else None
-            await self._tell_failed(workspace, error, fix or "nothing is skipped: the next pull reads the same again")
-            await self._next(workspace)
+            fix = fix or "nothing is skipped: the next pull reads the same again"
+            await self._tell_failed(workspace, error, fix)
+            await self._note(workspace, error, fix, await self._next(workspace))
             await delivery.done()
 
     async def _tell_failed(self, workspace: str, error: Exception, fix: str) -> None:
@@ -137,18 +159,27 @@ class Ticks:
             Notice(workspace=workspace, kind="pull-failed", at=now(), why=str(error), fix=fix, provider="quickbooks")
         )
 
-    async def _next(self, workspace: str) -> None:
-        """Schedule the next pull, unless connecting will bring it."""
-        if await self._connections.account(workspace) is not None:
-            await schedule_next(self._bus, workspace)
+    async def _note(self, workspace: str, error: Exception, fix: str, next_at: datetime | None) -> None:
+        realm = await self._connections.account(workspace)
+        if realm is not None:
+            await Progress(self._bus, workspace, realm).failed(str(error), fix, next_at)
 
-    async def _remember(self, workspace: str, realm: str) -> None:
+    async def _next(self, workspace: str) -> datetime | None:
+        """Schedule the next pull, unless connecting will bring it; when that is."""
+        if await self._connections.account(workspace) is None:
+            return None
+        return await schedule_next(self._bus, workspace)
+
+    async def _remember(self, workspace: str, realm: str) -> Workspace:
         kept = await self._workspaces.get(workspace)
         try:
             if kept is None:
                 known = Workspace(id=workspace, region=self._bus.region, created_at=now(), realm=realm)
                 await self._workspaces.create(workspace, known)
-            elif kept.value.realm != realm:
-                await self._workspaces.replace(workspace, replace(kept.value, realm=realm), kept.revision)
+                return known
+            known = replace(kept.value, realm=realm)
+            if known != kept.value:
+                await self._workspaces.replace(workspace, known, kept.revision)
         except Conflict as error:
             raise RetryLater(f"workspace {workspace} was written meanwhile", delay=1.0) from error
+        return known

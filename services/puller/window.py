@@ -7,6 +7,9 @@ offsets after all: a second that holds more rows than fit on a page (an import).
 each page beginning with the last row of the one before; a different row there means that one was edited
 meanwhile, and the second is read again from its start.
 
+One damaged object makes every page that holds it fail. The window is then halved, in time, until what fails
+is a single second; that one is read object by object (`services.puller.salvage`), and the rest goes on.
+
 Pure: `statement` says what to ask, `following` where to go on. Neither knows HTTP or the clock.
 """
 
@@ -14,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from common.messages import Part
 
@@ -26,12 +31,14 @@ SECOND = timedelta(seconds=1)
 class Window(Part, frozen=True, kw_only=True):
     """Where reading stands: from `since` up to `until`, both inclusive, whole seconds.
 
-    `until` is the server's own time of the first answer, None before it. `crowded` says that `since` alone
-    is read, by id, from row `start` (counted from 1), whose id must be `last`.
+    `until` is the server's own time of the first answer, None before it; `near` is an earlier end for now,
+    since a page that reached further could not be read. `crowded` says that `since` alone is read, by id,
+    from row `start` (counted from 1), whose id must be `last`.
     """
 
     since: datetime
     until: datetime | None = None
+    near: datetime | None = None
     crowded: bool = False
     start: int = 1
     last: str | None = None
@@ -53,19 +60,32 @@ class Page:
     answered_at: datetime
 
 
+class Unreadable(Exception):  # noqa: N818 (not the end: the window is halved)
+    """A page cannot be had because of an object in it; `answered_at` is the server's time."""
+
+    def __init__(self, why: str, answered_at: datetime) -> None:
+        super().__init__(why)
+        self.answered_at = answered_at
+
+
 def statement(entity: str, window: Window, *, inactive: bool = False, size: int = PAGE) -> str:
     """The query for the next page of `window`; `inactive` asks for inactive names too."""
-    until = window.since if window.crowded else window.until
-    conditions = [f"MetaData.LastUpdatedTime >= '{_literal(window.since)}'"]
-    if until is not None:
-        conditions.append(f"MetaData.LastUpdatedTime <= '{_literal(until)}'")
-    if inactive:
-        conditions.append("Active IN (true, false)")
     order = "Id" if window.crowded else "MetaData.LastUpdatedTime"
     return (
-        f"SELECT * FROM {entity} WHERE {' AND '.join(conditions)} "  # noqa: S608 (our own words and instants)
+        f"SELECT * FROM {entity} WHERE {conditions(window, inactive=inactive)} "  # noqa: S608 (our own words and instants)
         f"ORDERBY {order} STARTPOSITION {window.start} MAXRESULTS {size}"
     )
+
+
+def conditions(window: Window, *, inactive: bool = False) -> str:
+    """What an object of `window` fulfils, for a statement."""
+    until = window.since if window.crowded else window.near or window.until
+    found = [f"MetaData.LastUpdatedTime >= '{literal(window.since)}'"]
+    if until is not None:
+        found.append(f"MetaData.LastUpdatedTime <= '{literal(until)}'")
+    if inactive:
+        found.append("Active IN (true, false)")
+    return " AND ".join(found)
 
 
 def following(window: Window, page: Page, size: int = PAGE) -> Window | None:
@@ -74,39 +94,72 @@ def following(window: Window, page: Page, size: int = PAGE) -> Window | None:
     if window.crowded:
         return _in_crowd(window, page, size, until)
     if len(page.rows) < size:
-        return None
+        return None if window.near is None else after(window, window.near)
     first, last = page.rows[0].at, page.rows[-1].at
-    return Window(since=last, until=max(until, last), crowded=first == last)
+    return Window(since=last, until=max(until, last), near=window.near, crowded=first == last)
 
 
 def _in_crowd(window: Window, page: Page, size: int, until: datetime) -> Window | None:
     shifted = window.last is not None and (not page.rows or page.rows[0].id != window.last)
     if shifted:
-        return Window(since=window.since, until=until, crowded=True)
+        return Window(since=window.since, until=until, near=window.near, crowded=True)
     if len(page.rows) == size:
         # Every restart takes an edited row out of this second for good, so restarts come to an end.
-        start = window.start + size - 1
-        return Window(since=window.since, until=until, crowded=True, start=start, last=page.rows[-1].id)
-    after = window.since + SECOND
-    return Window(since=after, until=until) if after <= until else None
+        start, last = window.start + size - 1, page.rows[-1].id
+        return Window(since=window.since, until=until, near=window.near, crowded=True, start=start, last=last)
+    return after(replace(window, until=until), window.since)
+
+
+def after(window: Window, second: datetime) -> Window | None:
+    """What is left of `window` behind a second that was read; None if that was the last one."""
+    since, until = second + SECOND, window.until
+    if until is None or since > until:
+        return None
+    near = window.near if window.near is not None and since <= window.near else None
+    return Window(since=since, until=until, near=near)
+
+
+def halved(window: Window) -> Window | None:
+    """The first half of a window that cannot be read whole; None if it is a single second already."""
+    end = window.near or window.until
+    if end is None:
+        raise ValueError("a window without an end cannot be halved")
+    if window.crowded or end <= window.since:
+        return None
+    seconds = int((end - window.since).total_seconds()) // 2
+    return Window(since=window.since, until=window.until, near=window.since + seconds * SECOND)
 
 
 async def pages(
-    ask: Callable[[Window], Awaitable[Page]], window: Window, size: int = PAGE
+    ask: Callable[[Window], Awaitable[Page]],
+    window: Window,
+    size: int = PAGE,
+    *,
+    salvage: Callable[[datetime], Awaitable[Sequence[Row]]],
 ) -> AsyncIterator[tuple[list[Row], Window | None, datetime]]:
     """The rows not yet given of each page, where reading goes on, and up to when the window reaches.
 
-    A row comes again only if it was edited meanwhile. `size` must be at least 2.
+    A row comes again only if it was edited meanwhile. `ask` may raise Unreadable; `salvage` then gives what
+    can be read of a single second. `size` must be at least 2.
     """
     given: set[tuple[str, datetime]] = set()
     at: Window | None = window
     while at is not None:
-        page = await ask(at)
-        fresh = [row for row in page.rows if (row.id, row.at) not in given]
-        until = at.until or whole(page.answered_at)
-        at = following(at, page, size)
+        try:
+            page = await ask(at)
+        except Unreadable as error:
+            at = replace(at, until=at.until or whole(error.answered_at))
+            if (half := halved(at)) is not None:
+                at = half
+                continue
+            rows, until = await salvage(at.since), at.until or at.since
+            at = after(at, at.since)
+        else:
+            rows, until = page.rows, at.until or whole(page.answered_at)
+            at = following(at, page, size)
+        fresh = [row for row in rows if (row.id, row.at) not in given]
         # Only the second where the next page begins can repeat.
-        repeatable = {(row.id, row.at) for row in page.rows} | given
+        repeatable = {(row.id, row.at) for row in rows} | given
         given = {(ident, second) for ident, second in repeatable if at is not None and second == at.since}
         yield fresh, at, until
 
@@ -116,5 +169,6 @@ def whole(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
-def _literal(moment: datetime) -> str:
+def literal(moment: datetime) -> str:
+    """`moment` as statements and addresses spell it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,12 +26,16 @@ from services.sandbox.faults import Faults
 from services.sandbox.gate import Gate
 from services.sandbox.qonto import api as qonto_api
 from services.sandbox.qonto import oauth as qonto_oauth
+from services.sandbox.qonto import people as qonto_people
 from services.sandbox.qonto import wire as qonto_wire
 from services.sandbox.qonto.ocr import Reader
 from services.sandbox.quickbooks import api as quickbooks_api
 from services.sandbox.quickbooks import oauth as quickbooks_oauth
+from services.sandbox.quickbooks import people as quickbooks_people
 from services.sandbox.quickbooks import wire as quickbooks_wire
+from services.sandbox.quickbooks.webhooks import Webhooks
 from services.sandbox.store import Store
+from services.sandbox.traffic import Traffic
 from services.sandbox.world import Credentials, World
 
 log = structlog.get_logger()
@@ -52,30 +56,34 @@ class Urls(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The two providers as ASGI applications, and the reader of uploads that must run beside them."""
+    """The two providers as ASGI applications; the reader of uploads and the webhooks must run beside them."""
 
     world: World
     quickbooks: ASGIApp
     qonto: ASGIApp
     reader: Reader
+    webhooks: Webhooks
 
 
 def build(folder: Path, credentials: Credentials) -> Sandbox:
     """Opens the store in `folder` and puts everything together."""
     world = World(Store(folder / "sandbox.sqlite3"), credentials)
-    faults, calls, reader = Faults(), Calls(), Reader(world)
-    intuit, qonto = quickbooks_oauth.OAuth(world), qonto_oauth.OAuth(world)
-    control = Control(world, faults, calls, intuit, qonto, reader)
+    faults, calls, traffic = Faults(), Calls(), Traffic()
+    reader, webhooks = Reader(world), Webhooks(world)
+    intuit, qonto = quickbooks_oauth.OAuth(world, traffic), qonto_oauth.OAuth(world)
+    control = Control(world, faults, calls, traffic, webhooks, intuit, qonto, reader)
+    people = [*quickbooks_people.People(world).routes(), *qonto_people.People(world).routes()]
     accounting = quickbooks_api.Api(world, intuit)
     business = qonto_api.Api(world, qonto, reader)
     return Sandbox(
         world=world,
         quickbooks=Gate(
-            Starlette(routes=[*intuit.routes(), *control.routes(), *accounting.routes()]),
+            Starlette(routes=[*intuit.routes(), *control.routes(), *people, *accounting.routes()]),
             QUICKBOOKS,
             world,
             faults,
             calls,
+            traffic,
             quickbooks_wire.throttled,
         ),
         qonto=Gate(
@@ -87,9 +95,11 @@ def build(folder: Path, credentials: Credentials) -> Sandbox:
             world,
             faults,
             calls,
+            traffic,
             qonto_wire.throttled,
         ),
         reader=reader,
+        webhooks=webhooks,
     )
 
 
@@ -146,6 +156,7 @@ async def _listen(
     urls = _urls(sockets)
     async with anyio.create_task_group() as background:
         background.start_soon(sandbox.reader.run)
+        background.start_soon(sandbox.webhooks.run)
         async with anyio.create_task_group() as listeners:
             for server, listening in zip(servers, sockets, strict=True):
                 listeners.start_soon(server.serve, [listening])

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.sandbox.drafts import Dice, Draft
 from services.sandbox.quickbooks.attachments import FIRST_ID
-from services.sandbox.quickbooks.objects import CURRENCY_NAMES
+from services.sandbox.quickbooks.checks import CURRENCY_NAMES
 from services.sandbox.quickbooks.wire import money, normalized, pacific
 from services.sandbox.store import File, Row, Store
 from services.sandbox.vendors import CUSTOMERS, HOME_ADDRESS, Supplier, spelled

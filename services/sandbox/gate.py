@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.sandbox.calls import Calls
 from services.sandbox.faults import Fault, Faults
+from services.sandbox.traffic import Traffic
 from services.sandbox.world import World
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ class Gate:
         world: World,
         faults: Faults,
         calls: Calls,
+        traffic: Traffic,
         throttled: Callable[[World, float], Response],
     ) -> None:
         self._app = app
@@ -50,6 +52,7 @@ class Gate:
         self._world = world
         self._faults = faults
         self._calls = calls
+        self._traffic = traffic
         self._throttled = throttled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,6 +61,7 @@ class Gate:
             return
         method, path = scope["method"], scope["path"]
         scope.setdefault("state", {})["started"] = self._world.now()
+        self._traffic.arrive(path)
         status = 0
 
         async def noting(message: Message) -> None:
@@ -73,6 +77,7 @@ class Gate:
             log.info("sandbox.fault", side=self._side, method=method, path=path, kind=fault.kind)
             await self._stumble(fault, scope, receive, noting)
         self._calls.note(self._side, method, path, status)
+        self._traffic.answered(path, status)
 
     async def _stumble(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         match fault.kind:

@@ -27,12 +27,16 @@ SHARES: tuple[tuple[Case, float], ...] = (
     ("duplicate", 0.03),
     ("near_tie", 0.04),
 )  # the rest is absent from Qonto
+FEW = 5  # suppliers of a company without bills
 WITH_DOCUMENT = 0.45
 IMPORTED = 0.45  # of the older bills came by import, in few seconds
 
 
 def generate(store: Store, *, seed: str, bills: int, now: float) -> dict[str, Any]:
-    """Creates a company with about so many bills and answers its ids; `now` (epoch seconds) is its today."""
+    """Creates a company with about so many bills and answers its ids; `now` (epoch seconds) is its today.
+
+    With no bills it has a few vendors, and Qonto holds nothing.
+    """
     copies = sum(1 for row in store.table("sandbox", "company").values() if row.body["seed"] == seed)
     dice = Dice(f"{seed}/{copies}/{bills}")
     realm, organization = f"9341{dice.randrange(10**11, 10**12)}", dice.uuid()
@@ -48,7 +52,7 @@ def generate(store: Store, *, seed: str, bills: int, now: float) -> dict[str, An
         "seed": seed,
         "bills": bills,
     }
-    known = suppliers(dice)
+    known = suppliers(dice)[: None if bills else FEW]
     drafts = _drafts(dice, known, name, bills, today, now)
     past = QontoPast(store, dice, company, today, now)
     _assign(dice, drafts, today, now)

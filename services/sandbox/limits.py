@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 
@@ -15,6 +15,7 @@ class Limit:
 QUICKBOOKS_REALM = Limit(500, 60.0)
 QUICKBOOKS_APP = Limit(10, 1.0)
 QUICKBOOKS_BATCH = Limit(40, 60.0)
+QUICKBOOKS_BATCH_REALM = Limit(120, 60.0)
 QONTO_ADDRESS = (Limit(1000, 10.0), Limit(10_000, 600.0))
 QONTO_UNAUTHORIZED = Limit(200, 3600.0)
 
@@ -35,10 +36,10 @@ class Windows:
     def count(self, limit: Limit, caller: Hashable) -> None:
         self._seen[limit, caller].append(time.monotonic())
 
-    def admit(self, caller: Hashable, *limits: Limit) -> float:
+    def admit(self, limits: Sequence[tuple[Limit, Hashable]]) -> float:
         """Counts the call against all limits, or against none and answers the longest wait in seconds."""
-        wait = max(self.wait(limit, caller) for limit in limits)
+        wait = max(self.wait(limit, caller) for limit, caller in limits)
         if wait == 0.0:
-            for limit in limits:
+            for limit, caller in limits:
                 self.count(limit, caller)
         return wait

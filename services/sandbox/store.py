@@ -5,7 +5,7 @@ kept in memory once read, since one process owns the file and queries look at ev
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -96,6 +96,7 @@ class Store:
         self.db.executescript(SCHEMA)
         self._tables: dict[tuple[str, str], dict[str, Row]] = {}
         self._depth = 0
+        self._after: list[Callable[[], None]] = []
 
     def close(self) -> None:
         self.db.close()
@@ -113,10 +114,21 @@ class Store:
             if self._depth == 0:
                 self.db.execute("ROLLBACK")
                 self._tables.clear()
+                self._after.clear()
             raise
         self._depth -= 1
         if self._depth == 0:
             self.db.execute("COMMIT")
+            after, self._after = self._after, []
+            for act in after:
+                act()
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Runs `act` once what the open transaction changes is stored, and never if it fails; at once without one."""
+        if self._depth == 0:
+            act()
+        else:
+            self._after.append(act)
 
     def table(self, tenant: str, kind: str) -> dict[str, Row]:
         """All rows of one kind by id, deleted ones included. Change rows only through `put`."""

@@ -1,6 +1,6 @@
 """What the two providers leave open, or what only happens on a bad day, as settings a test can turn."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -9,7 +9,8 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One value per open question of the two APIs; the defaults are the likeliest real behaviour.
 
     Durations are seconds. `clock_offset` is added to the clock of both providers, so that a day
-    or a hundred days can pass at once.
+    or a hundred days can pass at once. `phantom_deletes` counts down: so many answers of change data
+    capture still report a live object as deleted.
     """
 
     clock_offset: float = 0.0
@@ -25,6 +26,16 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     hard_expiry: float = 157_680_000.0
     access_lifetime: float = 3600.0
     refuse_duplicate_docnumber: bool = False
+    changed_since: Literal["inclusive", "exclusive"] = "inclusive"
+    capture_empty: Literal["braces", "left_out"] = "braces"
+    capture_too_old: Literal["500", "5020", "4000"] = "500"
+    capture_attachables: bool = True
+    phantom_deletes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    id_order: Literal["numeric", "lexical"] = "numeric"
+    start_zero: Literal["reject", "accept"] = "reject"
+    attach_touches_bill: bool = False
+    download_link: Literal["bare", "quoted"] = "bare"
+    expired_link: Literal[403, 404, 400, 410] = 403
 
     replay: Literal["a", "b", "c", "d"] = "a"
     pointer: Literal["key", "key_file"] = "key"

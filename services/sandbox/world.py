@@ -4,7 +4,10 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import msgspec
 
@@ -24,6 +27,21 @@ class Credentials:
     qonto_staging_token: str = ""
 
 
+Operation = Literal["Create", "Update", "Delete", "Merge", "Void"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write in QuickBooks as others may hear of it; `at` is epoch seconds, `gone` the id a merge left behind."""
+
+    realm: str
+    entity: str
+    id: str
+    operation: Operation
+    at: float
+    gone: str = ""
+
+
 class World:
     """State of the sandbox as every route sees it."""
 
@@ -37,6 +55,16 @@ class World:
             key = Memo(0, secrets.token_bytes(32), 0.0)
             store.put_memo("sandbox", "signing-key", key)
         self._key = key.body
+        self._listeners: list[Callable[[Change], None]] = []
+
+    def listen(self, listener: Callable[[Change], None]) -> None:
+        self._listeners.append(listener)
+
+    def tell(self, realm: str, entity: str, ident: str, operation: Operation, gone: str = "") -> None:
+        """Lets the listeners know of a write once it is stored."""
+        change = Change(realm, entity, ident, operation, self.now(), gone)
+        for listener in self._listeners:
+            self.store.after_commit(partial(listener, change))
 
     def now(self) -> float:
         """Epoch seconds of the sandbox's clock."""

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import anyio
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from common import embedded
 from common.buckets import Bucket
@@ -18,8 +19,8 @@ from common.bus import Bus
 from common.errors import UserError
 from common.messages import now
 from common.settings import Settings
+from common.tenants import Connection, Pause
 from services.console import app
-from services.console.tenants import Connection
 from tests.conftest import environment
 from tests.puller.stand import WS, World, puller, until
 
@@ -69,7 +70,7 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         for _reload in range(2):
             landed = await browser.get(result)
             assert landed.status_code == 200
-            assert world.realm in landed.text
+            assert f"({world.realm})" in landed.text  # after the company's name
             assert f'href="/connect/{WS}/qonto"' in landed.text
             assert "the pull has begun" not in landed.text
         again = await browser.get(back.headers["Location"])
@@ -88,6 +89,7 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         asked_first = await browser.get(f"/disconnect/{WS}/quickbooks")
         assert asked_first.headers["Referrer-Policy"] == "same-origin"
         assert "Disconnect QuickBooks Online?" in asked_first.text
+        assert listed["connections"]["quickbooks"]["name"] in asked_first.text
         (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
         assert listed["connections"]["quickbooks"]["state"] == "connected"
 
@@ -110,6 +112,25 @@ async def test_the_pull_has_begun_when_both_are_connected(wired: Settings, bus: 
             page = await browser.get(f"/connected/{WS}/{provider}")
             assert ("the pull has begun" in page.text) == (other is None)
             assert (f'href="/connect/{WS}/{other}"' in page.text) == (other is not None)
+
+
+async def test_what_needs_a_person_says_what_to_do(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+    bucket = Bucket(bus, "connections", Connection)
+    made = Connection(
+        workspace=WS, account="fictional-1", name="Fictional Lock Ltd", state="needs-reconnect", since=now()
+    )
+    kept = await bucket.create(f"{WS}.quickbooks", made)
+    async with console(wired, tmp_path / "log") as browser:
+        page = (await browser.get("/")).text
+        assert "Fictional Lock Ltd (fictional-1)" in page
+        assert f'href="/connect/{WS}/quickbooks">Reconnect<' in page
+        # The account stays the workspace's own until somebody disconnects it.
+        assert (await browser.get(f"/disconnect/{WS}/quickbooks")).status_code == 200
+        pause = Pause(why="the company's QuickBooks subscription has ended", fix="Renew it")
+        await bucket.replace(f"{WS}.quickbooks", replace(made, state="connected", paused=pause), kept)
+        page = (await browser.get("/")).text
+        assert "subscription has ended. Renew it" in page
+        assert f"/connect/{WS}/quickbooks" not in page
 
 
 async def test_a_write_is_taken_from_our_own_pages_only(wired: Settings, bus: Bus, tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 """Access goes and comes: writes stop, the owner hears of it, and what waited goes on."""
 
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
 import pytest
 
-from common.messages import Done, Notice
-from tests.poster.desk import Desk, bill
+from common.buckets import Bucket
+from common.connections import Connection
+from common.messages import Answer, Authorize, Connected, Done, Exchange, Notice, Redirect, Refusal
+from tests.poster.desk import BACK, WS, Desk, bill
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +49,50 @@ async def test_disconnecting_drops_the_consent_and_keeps_what_was_posted(desk: D
     assert [one["id"] for one in await desk.live("1")] == [posting.entry]
     await desk.connect()
     assert (await desk.posting(waiting)).outcome == "created"
+
+
+async def test_a_disconnect_drops_the_consent_even_when_the_access_token_has_ended(desk: Desk) -> None:
+    await desk.switch(clock_offset=7200)
+    assert isinstance(await desk.disconnect(), Done)
+    calls = await desk.calls()
+    # Refused once, and taken with a fresh access token.
+    assert (calls["DELETE /v2/oauth2/consents"], calls["POST /oauth2/revoke"]) == (2, 1)
+    kept = await Bucket(desk.bus, "connections", Connection).get(f"{WS}.qonto")
+    assert kept is not None
+    assert (kept.value.state, kept.value.sealed) == ("disconnected", None)
+    said = (await desk.notices())[-1]
+    assert (said.kind, "until it does" in said.why) == ("disconnected", False)
+
+
+async def test_an_organization_belongs_to_one_workspace_and_has_its_name(desk: Desk) -> None:
+    again = await _connect(desk, WS, desk.company["organization"])
+    assert isinstance(again, Connected)
+    assert again.account == desk.company["organization"]
+    assert again.name
+    answer = await desk.control.post("/sandbox/companies", json={"seed": "another", "bills": 40})
+    other = answer.json()["organization"]
+    for workspace, organization, words in (
+        ("imaginary-quarry", desk.company["organization"], "another workspace"),
+        (WS, other, again.name),
+    ):
+        before = (await desk.calls()).get("POST /oauth2/revoke", 0)
+        refused = await _connect(desk, workspace, organization)
+        assert isinstance(refused, Refusal)
+        assert words in refused.why
+        assert refused.fix
+        # Which organization it is was known only with the fresh tokens, so those are taken back.
+        assert (await desk.calls())["POST /oauth2/revoke"] == before + 1
+    assert (await desk.posting(await desk.create("1"))).outcome == "created"
+
+
+async def _connect(desk: Desk, workspace: str, organization: str) -> Answer:
+    """Walk the consent for one organization; what the exchange was answered."""
+    redirect = await desk.call("authorize", Authorize(workspace=workspace, redirect_uri=BACK))
+    assert isinstance(redirect, Redirect)
+    async with httpx.AsyncClient() as browser:
+        answer = await browser.get(f"{redirect.url}&organization_id={organization}")
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    return await desk.call("exchange", Exchange(state=query["state"][0], code=query["code"][0]))
 
 
 async def test_throttling_is_waited_out(desk: Desk) -> None:

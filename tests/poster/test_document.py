@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.buckets import Documents
 from common.messages import Address, BillLine, Company, Document, Link, Record, Ref, TaxLine, Vendor
-from services.poster.document import LARGEST, choose, shown
+from services.poster.document import shown
 from services.poster.render import money, pdf
-from tests.poster.desk import BUYER, VENDOR, bill
+from tests.poster.desk import BUYER, VENDOR, Desk, bill, pdf_saying
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -29,10 +30,6 @@ def text(data: bytes) -> str:
         return "\n".join(page.get_textpage().get_text_range() for page in document)
     finally:
         document.close()
-
-
-def attached(name: str, content_type: str, size: int, attachable: str) -> Document:
-    return Document(sha256=name, name=name, content_type=content_type, size=size, attachable=attachable)
 
 
 def test_a_drawn_document_says_what_the_bill_says() -> None:
@@ -105,23 +102,6 @@ def test_amounts_are_printed_in_their_currency(value: str, currency: str, printe
     assert money(Decimal(value), currency) == printed
 
 
-def test_the_choice_is_the_first_document_qonto_takes_whatever_their_order() -> None:
-    documents = (
-        attached("late.pdf", "application/pdf", 10, "900"),
-        attached("big.pdf", "application/pdf", LARGEST + 1, "100"),
-        attached("scan.png", "image/png", 10, "200"),
-        attached("bill.docx", "application/msword", 10, "50"),
-    )
-    for ordered in (documents, documents[::-1]):
-        choice = choose(record(documents=ordered))
-        assert choice.document is not None
-        assert (choice.document.name, choice.extension, choice.note) == ("scan.png", "png", None)
-    none = choose(record(documents=documents[1::2]))
-    assert none.document is None
-    assert "bill.docx" in (none.note or "")
-    assert "big.pdf" in (none.note or "")
-
-
 def test_only_what_the_document_shows_counts_as_a_change() -> None:
     before = shown(record())
     quiet: dict[str, Any] = {
@@ -141,6 +121,29 @@ def test_only_what_the_document_shows_counts_as_a_change() -> None:
         {"vendor": Ref(id="7", name="Imaginary Quarry GmbH")},
     ]
     assert len({shown(record(bill(**change))) for change in loud} | {before}) == len(loud) + 1
-    paper = attached("a", "application/pdf", 10, "1")
+    paper = Document(sha256="a", name="a", content_type="application/pdf", size=10, attachable="1")
     assert shown(record(documents=(paper,))) == shown(record(bill("F-9"), documents=(paper,))) != before
     assert shown(record(deleted=True)) is None
+
+
+def test_another_chosen_document_is_a_change_and_one_passed_over_is_none() -> None:
+    scan = Document(sha256="a", name="scan.pdf", content_type="application/pdf", size=90_000, attachable="1")
+    terms = Document(sha256="b", name="Terms.pdf", content_type="application/pdf", size=90_000, attachable="2")
+    invoice = Document(sha256="c", name="F-100.pdf", content_type="application/pdf", size=90_000, attachable="3")
+    assert shown(record(documents=(scan,))) == shown(record(documents=(scan, terms))) == "a"
+    assert shown(record(documents=(scan, terms, invoice))) == "c"
+
+
+async def test_the_posting_says_why_it_was_this_file(desk: Desk) -> None:
+    files = [("Delivery note F-100.pdf", pdf_saying("Delivered")), ("Invoice F-100.pdf", pdf_saying("Invoice F-100"))]
+    store = Documents(desk.bus)
+    hashes = [await store.put(data) for _, data in files]
+    documents = tuple(
+        Document(sha256=sha256, name=name, content_type="application/pdf", size=len(data), attachable=str(number))
+        for number, (sha256, (name, data)) in enumerate(zip(hashes, files, strict=True))
+    )
+    posting = await desk.posting(await desk.create("1", bill(), documents=documents))
+    assert await desk.uploaded(posting.entry) == files[1][1]
+    assert posting.why is not None
+    assert posting.why.startswith("of 2 files Invoice F-100.pdf (its name has the bill's number")
+    assert "not Delivery note F-100.pdf (" in posting.why

@@ -10,13 +10,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import httpx
+import msgspec
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from common import codec, http, subjects
@@ -25,15 +28,23 @@ from common.bus import Bus, Stored
 from common.errors import NotConnected
 from common.messages import (
     Authorize,
+    Bill,
+    BillPayment,
+    Company,
     Connected,
+    Customer,
     Exchange,
     Mirror,
     Mirrored,
     Notice,
+    PullState,
     Record,
     RecordKind,
     Redirect,
+    TaxCode,
     Tick,
+    Vendor,
+    VendorCredit,
     now,
 )
 from common.settings import Settings
@@ -54,11 +65,20 @@ class Sandbox:
     url: str
     control: httpx.Client
     calls_from: float = field(default_factory=time.time)
+    at_first: dict[str, Any] = field(default_factory=dict)
+    """The switches as the stand-in started with them."""
+
+    def __post_init__(self) -> None:
+        self.at_first = self.control.get("/sandbox/switches").json()
 
     def company(self, bills: int = 40) -> str:
         answer = self.control.post("/sandbox/companies", json={"seed": secrets.token_hex(4), "bills": bills})
         answer.raise_for_status()
         return str(answer.json()["realm"])
+
+    def companies(self) -> list[dict[str, Any]]:
+        """Every company of the stand-in."""
+        return list(self.control.get("/sandbox/companies").json()["companies"])
 
     def switch(self, **switches: Any) -> None:
         self.control.put("/sandbox/switches", json=switches).raise_for_status()
@@ -71,6 +91,23 @@ class Sandbox:
         answer = self.control.post(f"/sandbox/companies/{path}", **options)
         answer.raise_for_status()
         return answer.json()
+
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        answer = self.control.put(f"/sandbox/companies/{path}", json=body)
+        answer.raise_for_status()
+        return answer.json()
+
+    def access(self, realm: str, state: str) -> None:
+        """What QuickBooks thinks of the company's connection."""
+        self.put(f"{realm}/quickbooks/access", {"state": state})
+
+    def damage(self, realm: str, entity: str, ident: str, **how: Any) -> None:
+        """Make pages that hold this object fail."""
+        self.put(f"{realm}/quickbooks/{entity}/{ident}/poison", how)
+
+    def crowd(self, realm: str, entity: str, count: int, **more: Any) -> None:
+        """Many objects at once."""
+        self.post(f"{realm}/quickbooks/bulk", json={"entity": entity, "count": count, **more})
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
         self.control.patch(f"/sandbox/companies/{path}", json=body).raise_for_status()
@@ -99,6 +136,14 @@ class Sandbox:
             if len(page) < 1000:
                 return found
 
+    def raw(self, realm: str, entity: str, where: str = "") -> list[msgspec.Raw]:
+        """Every object of an entity as it is on the wire."""
+        return [msgspec.Raw(json.dumps(item).encode()) for item in self.objects(realm, entity, where).values()]
+
+    def traffic(self, realm: str) -> dict[str, int]:
+        """How hard the company was called since the stand-in started, and what became of its tokens."""
+        return dict(self.control.get(f"/sandbox/traffic/{realm}").json())
+
     def count(self) -> None:
         """Begin to count calls here."""
         self.calls_from = time.time()
@@ -107,6 +152,11 @@ class Sandbox:
         """Calls since `count`, by route and status."""
         answer = self.control.get("/sandbox/calls", params={"since": self.calls_from}).json()
         return {f"{call['route']} {call['status']}": call["count"] for call in answer["calls"]}
+
+    def spent(self) -> int:
+        """Calls to the data API since `count`, without the one that proves whose a new grant is."""
+        counted = self.calls().items()
+        return sum(count for call, count in counted if call.startswith("/v3/company/") and "/companyinfo/" not in call)
 
 
 @pytest.fixture(scope="session")
@@ -137,9 +187,7 @@ def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbo
 def sandbox(running_sandbox: Sandbox) -> Sandbox:
     """The stand-in with every switch as at first and no fault scripted."""
     running_sandbox.control.delete("/sandbox/faults").raise_for_status()
-    running_sandbox.switch(
-        limits=False, clock_offset=0, rotate_after=86_400, old_token="reuse_revokes_family", access_lifetime=3600
-    )
+    running_sandbox.switch(**{**running_sandbox.at_first, "limits": False, "old_token": "reuse_revokes_family"})
     return running_sandbox
 
 
@@ -244,10 +292,85 @@ class World:
                 found.append(codec.decode(message.data or b"", Notice))
         return found
 
+    async def state(self) -> PullState:
+        """How pulling the workspace stands."""
+        kept = await Bucket(self.bus, "pulls", PullState).get(WS)
+        assert kept is not None
+        return kept.value
+
+    async def set_marker(self, name: str, **changes: Any) -> None:
+        """Change what is kept of an entity, as time would."""
+        bucket, key = Bucket(self.bus, "markers", Marker), f"{WS}.{self.realm}.{name}"
+        kept = await bucket.get(key)
+        assert kept is not None
+        await bucket.replace(key, replace(kept.value, **changes), kept.revision)
+
     async def marker(self, name: str) -> Marker:
         kept = await Bucket(self.bus, "markers", Marker).get(f"{WS}.{self.realm}.{name}")
         assert kept is not None
         return kept.value
+
+
+async def differences(world: World, workspace: str = WS, realm: str | None = None) -> list[str]:
+    """What RECORDS says otherwise than QuickBooks, object by object; empty if they agree."""
+    realm = realm or world.realm
+    books, found = world.sandbox, []
+    on: dict[str, set[tuple[str, int]]] = {}
+    for ident, file in books.objects(realm, "Attachable").items():
+        for reference in file.get("AttachableRef", []) if file.get("FileName") else []:
+            if reference["EntityRef"]["type"].lower() == "bill":
+                on.setdefault(reference["EntityRef"]["value"], set()).add((ident, int(file["Size"])))
+    for kind, entity, where in ALL_KINDS:
+        held = {ident: stored.message for ident, stored in (await world.records(kind, workspace)).items()}
+        told = {ident: _told(record) for ident, record in held.items() if not record.deleted}
+        shown = {ident: _shown(kind, item, on) for ident, item in books.objects(realm, entity, where).items()}
+        found += [
+            f"{kind} {ident}: {told.get(ident)} for {shown.get(ident)}"
+            for ident in sorted(told.keys() | shown.keys())
+            if told.get(ident) != shown.get(ident)
+        ]
+    return found
+
+
+_ACTIVE = "WHERE Active IN (true, false)"
+ALL_KINDS: tuple[tuple[RecordKind, str, str], ...] = (
+    ("bill", "Bill", ""),
+    ("vendor", "Vendor", _ACTIVE),
+    ("customer", "Customer", _ACTIVE),
+    ("billpayment", "BillPayment", ""),
+    ("vendorcredit", "VendorCredit", ""),
+    ("taxcode", "TaxCode", _ACTIVE),
+    ("company", "CompanyInfo", ""),
+)
+
+
+def _told(record: Record) -> Any:
+    match record.body:
+        case Bill(vendor=vendor, total=total, balance=balance, number=number, memo=memo):
+            files = {(document.attachable, document.size) for document in record.documents}
+            return vendor.id, total, balance, number, memo, files
+        case VendorCredit(vendor=vendor, total=total, memo=memo) | BillPayment(vendor=vendor, total=total, memo=memo):
+            return vendor.id, total, memo
+        case Vendor(name=name, active=active) | Customer(name=name, active=active) | TaxCode(name=name, active=active):
+            return name, active
+        case Company(name=name):
+            return name
+        case other:
+            return other
+
+
+def _shown(kind: RecordKind, item: dict[str, Any], on: dict[str, set[tuple[str, int]]]) -> Any:
+    match kind:
+        case "bill":
+            total, balance = Decimal(item["TotalAmt"]), Decimal(item["Balance"])
+            memo, files = item.get("PrivateNote"), on.get(item["Id"], set())
+            return item["VendorRef"]["value"], total, balance, item.get("DocNumber"), memo, files
+        case "vendorcredit" | "billpayment":
+            return item["VendorRef"]["value"], Decimal(item["TotalAmt"]), item.get("PrivateNote")
+        case "company":
+            return item["CompanyName"]
+        case _:
+            return item.get("DisplayName", item.get("Name")), item["Active"]
 
 
 async def until(condition: Callable[[], Any], within: float = 30) -> None:

@@ -11,10 +11,7 @@ import pytest
 
 from common.buckets import Bucket
 from common.connections import Connection
-from common.errors import Refused
-from common.messages import Connected, Exchange, Refusal, now
-from common.oauth import Tokens
-from services.puller.app import identify
+from common.messages import Connected, Exchange, Refusal
 from services.puller.marker import Marker
 from tests.conftest import environment
 from tests.puller.stand import KEY, SECRET, WS, World, puller, until
@@ -104,8 +101,8 @@ async def test_two_pullers_do_not_pull_a_workspace_at_once(world: World) -> None
         state = (await world.bus.js.stream_info(world.bus.topology.records)).state
         assert state.last_seq == state.messages
         calls = world.sandbox.calls()
-        # Ten queries are the first pull, one and the capture the second.
-        assert calls["/v3/company/{id}/query 200"] == 11
+        # Ten queries are the first pull, the capture is the second.
+        assert calls["/v3/company/{id}/query 200"] == 10
         assert calls["/v3/company/{id}/cdc 200"] == 1
 
 
@@ -166,8 +163,6 @@ JSON = '{{"fault":{{"error":[{{"message":"No","code":"{}"}}],"type":"SERVICE"}},
     [
         (401, XML.format("120"), "no longer has access"),
         (401, XML.format("100"), "into the company"),
-        (403, JSON.format("3100"), "this app"),
-        (403, JSON.format("6190"), "subscription has ended"),
     ],
 )
 async def test_what_only_a_person_can_mend_is_said_once(world: World, status: int, body: str, words: str) -> None:
@@ -180,6 +175,28 @@ async def test_what_only_a_person_can_mend_is_said_once(world: World, status: in
         assert len(lost) == 1
         assert words in lost[0].why
         assert lost[0].fix
+
+
+@pytest.mark.parametrize(
+    "state, words, step", [("app-refused", "this app", "API_URL"), ("lapsed", "subscription has ended", "renew")]
+)
+async def test_what_is_mended_elsewhere_pauses_the_workspace_and_it_goes_on_by_itself(
+    world: World, state: str, words: str, step: str
+) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.access(world.realm, state)
+        await world.pull()
+        await world.pull()
+        (paused,) = [notice for notice in await world.notices() if notice.kind == "paused"]
+        assert words in paused.why
+        assert step in (paused.fix or "")
+        assert (await world.state()).failing
+        assert await world.bus.subjects(world.bus.topology.pulls, f"{world.bus.region}.schedule.*")
+        world.sandbox.access(world.realm, "open")
+        await world.pull()
+        assert (await world.notices())[-1].kind == "connected"
+        assert (await world.state()).failing is None
 
 
 @pytest.mark.parametrize("shape", ["xml", "Fault", "fault"])
@@ -200,21 +217,6 @@ async def test_a_first_pull_keeps_the_pace_quickbooks_allows(world: World) -> No
         for _ in range(4):
             await world.pull()
     assert not [call for call in world.sandbox.calls() if call.endswith("429")]
-
-
-async def test_a_page_that_cannot_be_read_is_reported_and_never_skipped(world: World) -> None:
-    poison = '{"Fault":{"Error":[{"Message":"Error processing query","Detail":"bad e-mail","code":"4002"}]}}'
-    async with puller(world.settings):
-        await world.first_pull()
-        reached = (await world.marker("Attachable")).until
-        world.sandbox.fault("/query", "status", status=400, body=poison, times=3)
-        await world.pull()
-        notice = (await world.notices())[-1]
-        assert notice.kind == "pull-failed"
-        assert "Attachable changed since" in notice.why
-        assert "4002" in notice.why
-        assert (await world.marker("Attachable")).until == reached
-        assert await world.bus.subjects(world.bus.topology.pulls, f"{world.bus.region}.schedule.*")
 
 
 async def test_without_qonto_bills_wait_and_nothing_is_lost(world: World) -> None:
@@ -264,10 +266,3 @@ async def test_a_state_is_good_once_and_only_if_it_is_ours(world: World) -> None
         redeemed: list[Exchange] = []
         assert isinstance(await world.connect(keep=redeemed), Connected)
         assert isinstance(await world.bus.call(world.subject("exchange"), redeemed[0]), Refusal)
-
-
-@pytest.mark.parametrize("realm", [None, "", "123456789", "1" * 20, "934145\n7021", "93414570217.2202"])
-async def test_a_callback_without_a_proper_realm_is_refused(realm: str | None) -> None:
-    tokens = Tokens(access="a", refresh="r", expires_at=now())
-    with pytest.raises(Refused):
-        await identify(tokens, Exchange(state="s", code="c", realm=realm))

@@ -1,10 +1,9 @@
 """Pulls against the QuickBooks stand-in over HTTP and a real broker."""
 
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
-from common.buckets import Bucket, Documents
+from common.buckets import Bucket
 from common.messages import Bill, Company, Done, RecordKind, Refusal, Rewind, TaxCode, Vendor, Workspace, now
 from tests.puller.stand import ENTRIES_SEQ, WS, World, puller
 
@@ -17,8 +16,6 @@ KINDS: tuple[tuple[RecordKind, str, str], ...] = (
     ("taxcode", "TaxCode", ACTIVE),
     ("company", "CompanyInfo", ""),
 )
-PDF = b"%PDF-1.4 fictional"
-PDF_HASH = hashlib.sha256(PDF).hexdigest()
 
 
 async def test_a_first_pull_holds_all_that_quickbooks_has(world: World) -> None:
@@ -60,13 +57,13 @@ async def test_a_first_pull_holds_all_that_quickbooks_has(world: World) -> None:
     assert kept.value.realm == world.realm
 
 
-async def test_a_quiet_pull_costs_two_calls_and_publishes_nothing(world: World) -> None:
+async def test_a_quiet_pull_costs_one_call_and_publishes_nothing(world: World) -> None:
     async with puller(world.settings):
         await world.first_pull()
         before, notices = await world.last_sequence(), len(await world.notices())
         world.sandbox.count()
         await world.pull()
-    assert world.sandbox.calls() == {"/v3/company/{id}/cdc 200": 1, "/v3/company/{id}/query 200": 1}
+    assert world.sandbox.calls() == {"/v3/company/{id}/cdc 200": 1}
     assert await world.last_sequence() == before
     assert len(await world.notices()) == notices
 
@@ -122,63 +119,6 @@ async def test_a_deletion_older_than_capture_reaches_is_found_by_comparing_ids(w
         assert [ident for ident, item in after.items() if item.message.deleted] == [gone]
         assert "/v3/company/{id}/cdc 200" not in world.sandbox.calls()
         assert (await world.marker("deletions")).until > now() - timedelta(minutes=1)  # type: ignore[operator]
-
-
-async def test_attachments_come_with_their_bill_or_later_to_it(world: World) -> None:
-    early, late, *_ = sorted(world.sandbox.bills(world.realm))
-    world.sandbox.attach(world.realm, early, PDF + b" early")
-    async with puller(world.settings):
-        await world.first_pull()
-        first = await world.bill(early)
-        assert hashlib.sha256(PDF + b" early").hexdigest() in {item.sha256 for item in first.message.documents}
-        had = (await world.bill(late)).message.documents
-        world.sandbox.attach(world.realm, late, PDF + b" late", "late.pdf")
-        await world.pull()
-        documents = (await world.bill(late)).message.documents
-        assert documents[: len(had)] == had
-        assert [document.name for document in documents[len(had) :]] == ["late.pdf"]
-        assert await Documents(world.bus).get(documents[-1].sha256) == PDF + b" late"
-        assert (await world.bill(early)).sequence == first.sequence
-
-
-async def test_an_attachment_of_a_bill_never_pulled_brings_the_bill(world: World) -> None:
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
-    bill = sorted(world.sandbox.bills(world.realm))[0]
-    async with puller(world.settings.model_copy(update={"backfill_from": tomorrow})):
-        await world.first_pull()
-        assert await world.records("bill") == {}
-        world.sandbox.attach(world.realm, bill, PDF)
-        await world.pull()
-        records = await world.records("bill")
-        before = set(world.sandbox.bills(world.realm)) - {bill}
-        assert not before <= records.keys()
-        assert PDF_HASH in {document.sha256 for document in records[bill].message.documents}
-
-
-async def test_a_bill_that_comes_to_light_late_has_its_old_attachments(world: World) -> None:
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
-    bill, older = "", now() - timedelta(days=5)
-    for ident, item in world.sandbox.bills(world.realm).items():
-        if datetime.fromisoformat(item["MetaData"]["LastUpdatedTime"]) < older:
-            bill = ident
-    world.sandbox.switch(clock_offset=-2 * 86_400)
-    world.sandbox.attach(world.realm, bill, PDF)
-    world.sandbox.switch(clock_offset=0)
-    async with puller(world.settings.model_copy(update={"backfill_from": tomorrow})):
-        await world.first_pull()
-        assert bill not in await world.records("bill")
-        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
-        await world.pull()
-        assert PDF_HASH in {document.sha256 for document in (await world.bill(bill)).message.documents}
-
-
-async def test_a_file_too_large_is_left_out_and_said(world: World) -> None:
-    bill = sorted(world.sandbox.bills(world.realm))[0]
-    world.sandbox.attach(world.realm, bill, bytes(10 * 2**20 + 1), "huge.pdf")
-    async with puller(world.settings):
-        await world.first_pull()
-    assert "huge.pdf" not in {document.name for document in (await world.bill(bill)).message.documents}
-    assert any(notice.kind == "failed" and "huge.pdf" in notice.why for notice in await world.notices())
 
 
 async def test_a_rewind_publishes_again_what_changed_since(world: World) -> None:

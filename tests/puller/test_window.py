@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.puller.window import PAGE, Page, Row, Window, pages, statement
+from services.puller.window import PAGE, Page, Row, Unreadable, Window, halved, pages, statement
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SINCE = START - timedelta(seconds=10)
@@ -24,8 +24,10 @@ class Server:
     seconds: dict[str, int]
     size: int = PAGE
     edits: dict[int, list[str]] = field(default_factory=dict)
+    damaged: frozenset[str] = frozenset()
     calls: int = 0
     edited: set[str] = field(default_factory=set)
+    salvaged: list[datetime] = field(default_factory=list)
 
     @property
     def clock(self) -> int:
@@ -37,7 +39,7 @@ class Server:
                 self.seconds[ident] = self.clock
                 self.edited.add(ident)
         self.calls += 1
-        until = window.since if window.crowded else window.until
+        until = window.since if window.crowded else window.near or window.until
         fitting = [
             Row(ident, at(second), None)
             for ident, second in self.seconds.items()
@@ -45,12 +47,25 @@ class Server:
         ]
         fitting.sort(key=lambda row: (row.id,) if window.crowded else (row.at, hash((row.id, self.calls))))
         rows = fitting[window.start - 1 : window.start - 1 + self.size]
-        return Page(rows, at(self.clock) + timedelta(milliseconds=321))
+        now = at(self.clock) + timedelta(milliseconds=321)
+        if self.damaged & {row.id for row in rows}:
+            raise Unreadable("a damaged object", now)
+        return Page(rows, now)
+
+    async def salvage(self, second: datetime) -> list[Row]:
+        """What can be read of one second; the damaged are not in it."""
+        self.salvaged.append(second)
+        return [
+            Row(ident, at(when), None)
+            for ident, when in self.seconds.items()
+            if at(when) == second and ident not in self.damaged
+        ]
 
 
 async def read(server: Server, window: Window | None = None) -> list[Row]:
     window = window or Window(since=SINCE)
-    return [row async for fresh, _, _ in pages(server.ask, window, server.size) for row in fresh]
+    found = pages(server.ask, window, server.size, salvage=server.salvage)
+    return [row async for fresh, _, _ in found for row in fresh]
 
 
 def population(*counts: int) -> dict[str, int]:
@@ -122,7 +137,7 @@ async def test_reading_resumes_anywhere_without_loss(counts: list[int], size: in
     seen: set[str] = set()
     position: Window | None = Window(since=SINCE)
     steps = 0
-    async for fresh, after, _until in pages(server.ask, Window(since=SINCE), size):
+    async for fresh, after, _until in pages(server.ask, Window(since=SINCE), size, salvage=server.salvage):
         seen |= {row.id for row in fresh}
         position = after
         steps += 1
@@ -131,6 +146,39 @@ async def test_reading_resumes_anywhere_without_loss(counts: list[int], size: in
     if position is not None:
         seen |= {row.id for row in await read(server, position)}
     assert seen == set(server.seconds)
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 9), min_size=1, max_size=40),
+    size=st.integers(2, 6),
+    data=st.data(),
+)
+async def test_damaged_objects_hide_nobody_else(counts: list[int], size: int, data: st.DataObject) -> None:
+    seconds = population(*counts)
+    damaged = data.draw(st.frozensets(st.sampled_from(sorted(seconds) or ["-"]), max_size=4)) & seconds.keys()
+    server = Server(dict(seconds), size, damaged=damaged)
+    rows = await read(server)
+    assert sorted(row.id for row in rows) == sorted(seconds.keys() - damaged)
+    # Only seconds that hold a damaged object are read object by object, each of them once.
+    assert sorted(server.salvaged) == sorted({at(seconds[ident]) for ident in damaged})
+    spent = 2 + 2 * (sum(counts) // (size - 1) + 1) + 3 * sum(count >= size for count in counts)
+    halvings = 2 * (len(counts) + 20).bit_length() + 2
+    assert server.calls <= spent + len(damaged) * (halvings + 3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seconds=st.integers(0, 10**9))
+def test_halving_ends_at_a_single_second(seconds: int) -> None:
+    window: Window | None = Window(since=SINCE, until=SINCE + timedelta(seconds=seconds))
+    steps = 0
+    while window is not None and (half := halved(window)) is not None:
+        assert half.near is not None
+        assert half.since <= half.near < (window.near or window.until)  # type: ignore[operator]
+        window, steps = half, steps + 1
+    assert steps <= 30
+    assert window is not None
+    assert (window.near or window.until) == window.since
 
 
 def test_a_statement_names_both_ends_in_utc() -> None:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.sandbox.desk import CALLBACK, QUICKBOOKS_APP, Company, Desk
+from tests.sandbox.desk import CALLBACK, QUICKBOOKS_APP, Company, Desk, until
 
 DAY = 86_400
 
@@ -203,3 +203,63 @@ def test_ten_calls_a_second_then_429(company: Company, desk: Desk, shape: str, m
     assert throttled.status_code == 429
     assert mark in throttled.text
     assert int(throttled.headers["retry-after"]) >= 1
+
+
+def test_races_and_revocations_are_counted(company: Company, desk: Desk) -> None:
+    def counted() -> tuple[int, int, int]:
+        told = desk.call("GET", f"/traffic/{company.realm}")
+        return told["refreshes"], told["stale_refreshes"], told["revocations"]
+
+    desk.turn(rotate_after=0)
+    first = connected(desk)["refresh_token"]
+    second = refresh(desk, first)["refresh_token"]
+    assert counted() == (1, 0, 0)
+    refresh(desk, first)
+    assert counted() == (2, 1, 0)
+    desk.turn(old_token="reuse_revokes_family")
+    refresh(desk, second, 400)
+    assert counted() == (2, 2, 1)
+    pair = connected(desk)
+    url = f"{desk.urls.quickbooks}/v2/oauth2/tokens/revoke"
+    assert desk.http.post(url, auth=QUICKBOOKS_APP, json={"token": pair["access_token"]}).status_code == 200
+    assert counted() == (2, 2, 2)
+    refresh(desk, pair["refresh_token"], 400)
+    assert desk.http.post(url, auth=("x", "y"), json={"token": pair["access_token"]}).status_code == 401
+    assert counted() == (2, 2, 2)
+
+
+def test_the_window_stops_growing_near_the_hard_end(company: Company, desk: Desk) -> None:
+    del company
+    desk.turn(hard_expiry=300 * DAY)
+    value, windows = connected(desk)["refresh_token"], []
+    for day in (90, 180, 250, 299):
+        desk.turn(clock_offset=day * DAY)
+        pair = refresh(desk, value)
+        assert "x_refresh_token_hard_expires_in" not in pair
+        value = pair["refresh_token"]
+        windows.append(round(int(pair["x_refresh_token_expires_in"]) / DAY))
+    assert windows == [100, 100, 50, 1]
+
+
+@pytest.mark.parametrize("state", ["lapsed", "no-rights", "app-refused", "locked", "wrong-realm"])
+def test_tokens_are_refreshed_though_the_company_is_closed(company: Company, desk: Desk, state: str) -> None:
+    pair = connected(desk)
+    company.act("PUT", "/quickbooks/access", json={"state": state})
+    fresh = refresh(desk, pair["refresh_token"])
+    assert works(company, fresh["access_token"]) in (401, 403)
+
+
+def test_batches_have_a_limit_of_their_own(company: Company, desk: Desk) -> None:
+    def batch() -> bool:
+        return company.quickbooks("POST", "/batch", json={"BatchItemRequest": []}).status_code == 200
+
+    def read() -> bool:
+        return company.quickbooks("GET", "/preferences").status_code == 200
+
+    desk.turn(limits=True)
+    for _ in range(40):
+        until(batch)
+    # The second's ten calls have room again, the minute's forty batches have not.
+    until(read)
+    assert not batch()
+    until(read)

@@ -127,7 +127,7 @@ def test_wrong_control_calls_say_why(desk: Desk) -> None:
         ("PUT", "/switches", {"replay": "z"}),
         ("PUT", "/switches", {"unknown": 1}),
         ("POST", "/faults", {"kind": "explode"}),
-        ("POST", "/companies", {"bills": 0}),
+        ("POST", "/companies", {"bills": -1}),
     ]:
         answer = desk.http.request(method, base + path, json=body)
         assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
@@ -183,3 +183,24 @@ def test_qonto_window_closes_after_200_unauthorized(own: Process) -> None:
     for _ in range(200):
         assert company.qonto("GET", "/v2/organization", headers={"Authorization": "Bearer x"}).status_code == 401
     assert company.qonto("GET", "/v2/organization").status_code == 429
+
+
+def test_traffic_of_a_company(company: Company, desk: Desk) -> None:
+    other = desk.company(seed="quiet")
+    path = f"/traffic/{company.realm}"
+    desk.call("DELETE", path)
+    for _ in range(12):
+        company.quickbooks("GET", "/preferences")
+    desk.fault("storm429", side="quickbooks", path="/preferences$", times=2)
+    desk.fault("drop_before", side="quickbooks", path="/preferences$")
+    for status in (429, 429):
+        assert company.quickbooks("GET", "/preferences").status_code == status
+    with pytest.raises(httpx.TransportError):
+        company.quickbooks("GET", "/preferences")
+    told = desk.call("GET", path)
+    assert 1 < told.pop("peak_second") <= 15
+    assert told == {"peak_minute": 15, "throttled": 2, "refreshes": 0, "stale_refreshes": 0, "revocations": 0}
+    assert set(desk.call("GET", f"/traffic/{other.realm}").values()) == {0}
+    assert set(desk.call("DELETE", path).values()) == {0}
+    company.quickbooks("GET", "/preferences")
+    assert desk.call("GET", path)["peak_minute"] == 1

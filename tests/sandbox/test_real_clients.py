@@ -12,7 +12,13 @@ from intuitlib.enums import Scopes
 from intuitlib.exceptions import AuthClientError
 from quickbooks import QuickBooks
 from quickbooks.cdc import change_data_capture
-from quickbooks.exceptions import AuthorizationException, ObjectNotFoundException, ValidationException
+from quickbooks.exceptions import (
+    AuthorizationException,
+    ObjectNotFoundException,
+    QuickbooksException,
+    SevereException,
+    ValidationException,
+)
 from quickbooks.objects import Attachable, Bill, BillPayment, Customer, TaxCode, Vendor
 from quickbooks.objects.base import AttachableRef
 
@@ -124,3 +130,24 @@ def test_attachment_round_trip(books: QuickBooks, desk: Desk, tmp_path: Path) ->
     mine = next(one for one in found if one.FileName == "facture.pdf" and one.Id == attachment.Id)
     assert mine.Size == len(content)
     assert desk.http.get(mine.TempDownloadUri).content == content
+
+
+def test_what_befalls_a_company_arrives_as_errors(books: QuickBooks, company: Company) -> None:
+    bill = Bill.all(qb=books, max_results=1)[0]
+    company.act("PUT", f"/quickbooks/bill/{bill.Id}/poison", json={"code": "10000", "reads": True})
+    with pytest.raises(SevereException) as severe:
+        Bill.all(qb=books)
+    assert severe.value.error_code == 10000
+    assert Bill.get(bill.Id, qb=books).Id == bill.Id
+    assert Bill.count(qb=books) == 40
+    company.act("PUT", f"/quickbooks/bill/{bill.Id}/poison", json={"code": "4002"})
+    with pytest.raises(ValidationException) as invalid:
+        Bill.all(qb=books)
+    assert invalid.value.error_code == 4002
+    company.act("PUT", "/quickbooks/access", json={"state": "lapsed"})
+    with pytest.raises(QuickbooksException) as lapsed:
+        Vendor.all(qb=books)
+    assert lapsed.value.error_code == 6190
+    company.act("PUT", "/quickbooks/access", json={"state": "no-rights"})
+    with pytest.raises(AuthorizationException):
+        Vendor.all(qb=books)

@@ -98,7 +98,7 @@ class Api:
     def _wait(self, request: Request) -> float:
         address = _address(request)
         blocked = self._windows.wait(QONTO_UNAUTHORIZED, address)
-        return blocked or self._windows.admit(address, *QONTO_ADDRESS)
+        return blocked or self._windows.admit([(limit, address) for limit in QONTO_ADDRESS])
 
     def _organization(self, request: Request, scopes: tuple[str, ...]) -> str:
         """The organization of the credentials: a bearer token, or `login:secret`."""

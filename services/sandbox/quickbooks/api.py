@@ -1,6 +1,6 @@
 """The routes of the accounting API under `/v3/company/{realm}`, and what guards them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,21 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.sandbox.limits import QUICKBOOKS_APP, QUICKBOOKS_BATCH, QUICKBOOKS_REALM, Windows
-from services.sandbox.quickbooks import attachments, cdc, objects, wire
+from services.sandbox.limits import (
+    QUICKBOOKS_APP,
+    QUICKBOOKS_BATCH,
+    QUICKBOOKS_BATCH_REALM,
+    QUICKBOOKS_REALM,
+    Limit,
+    Windows,
+)
+from services.sandbox.quickbooks import access, attachments, cdc, objects, wire
 from services.sandbox.quickbooks.entities import ENTITIES
+from services.sandbox.quickbooks.finding import entity_named, find, unsupported
 from services.sandbox.quickbooks.oauth import OAuth
+from services.sandbox.quickbooks.poison import check_read
 from services.sandbox.quickbooks.query import run_query
+from services.sandbox.quickbooks.writing import write
 from services.sandbox.store import DECODER, ENCODER, Memo
 from services.sandbox.world import World
 
@@ -75,9 +85,11 @@ class Api:
             if token.grant.tenant != realm:
                 return wire.wrong_realm(self._world)
             if not token.grant.allows(ACCOUNTING):
-                return wire.gateway_fault(self._world, 403, "3100", "ApplicationAuthorizationFailed", None, "SERVICE")
+                return wire.app_refused(self._world)
             if self._world.switches.limits and (wait := self._wait(request, realm, token.grant.client)):
                 return wire.throttled(self._world, wait)
+            if (refusal := access.barred(self._world, realm, request)) is not None:
+                return refusal
             call = Call(request, realm, await request.body())
             try:
                 found = handle(call)
@@ -88,13 +100,11 @@ class Api:
         return Route(path, endpoint, methods=list(methods))
 
     def _wait(self, request: Request, realm: str, client: str) -> float:
-        if request.url.path.endswith("/batch") and (wait := self._windows.admit((realm, "batch"), QUICKBOOKS_BATCH)):
-            return wait
-        wait = max(self._windows.wait(QUICKBOOKS_REALM, realm), self._windows.wait(QUICKBOOKS_APP, (realm, client)))
-        if not wait:
-            self._windows.count(QUICKBOOKS_REALM, realm)
-            self._windows.count(QUICKBOOKS_APP, (realm, client))
-        return wait
+        """Seconds until the call fits all its limits; it is counted against all of them or none."""
+        limits: list[tuple[Limit, Hashable]] = [(QUICKBOOKS_REALM, realm), (QUICKBOOKS_APP, (realm, client))]
+        if request.url.path.endswith("/batch"):
+            limits += [(QUICKBOOKS_BATCH, (realm, client)), (QUICKBOOKS_BATCH_REALM, realm)]
+        return self._windows.admit(limits)
 
     def query(self, call: Call) -> dict[str, Any]:
         text = call.param("query") or (call.body.decode() if call.request.method == "POST" else "")
@@ -104,12 +114,13 @@ class Api:
         return cdc.changes(self._world, call.realm, call.param("entities"), call.param("changedSince"), call.base_url)
 
     def read(self, call: Call) -> dict[str, Any]:
-        entity = objects.entity_named(call.request.path_params["entity"])
+        entity = entity_named(call.request.path_params["entity"])
         ident = call.request.path_params["id"]
         if entity.name == "CompanyInfo":
             ident = "1"
         if entity.name == "Attachable":
-            row = objects.find(self._world, call.realm, entity, ident)
+            row = find(self._world, call.realm, entity, ident)
+            check_read(row)
             return {"Attachable": attachments.as_shown(self._world, call.realm, row, call.base_url)}
         return {entity.name: objects.read(self._world, call.realm, entity, ident)}
 
@@ -118,7 +129,7 @@ class Api:
         if call.request.method == "GET":
             if name == "preferences":
                 return {"Preferences": objects.read(self._world, call.realm, ENTITIES["Preferences"], "1")}
-            raise objects.unsupported(f"read {name}")
+            raise unsupported(f"read {name}")
         return self._once(call, lambda: self._write(call, name, call.json()))
 
     def _once(self, call: Call, effect: Callable[[], dict[str, Any]]) -> dict[str, Any] | Response:
@@ -137,26 +148,10 @@ class Api:
             return body
 
     def _write(self, call: Call, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        entity = objects.entity_named(name)
+        entity = entity_named(name)
         operation, include = call.param("operation").lower(), call.param("include").lower()
-        return self._apply(call.realm, entity.name, body, operation, include, call.base_url)
-
-    def _apply(
-        self, realm: str, name: str, body: dict[str, Any], operation: str, include: str, base_url: str
-    ) -> dict[str, Any]:
-        world, entity = self._world, ENTITIES[name]
-        if operation == "delete":
-            return {name: objects.delete(world, realm, entity, body)}
-        if operation == "void" or include == "void":
-            return {name: objects.void(world, realm, entity, body)}
-        if operation not in ("", "create", "update"):
-            raise objects.unsupported(operation)
-        if name == "Attachable" and not body.get("Id"):
-            row = attachments.new_attachable(world, realm, body, None)
-            return {name: attachments.as_shown(world, realm, row, base_url)}
-        change = objects.update if body.get("Id") else objects.create
-        allow = "allowduplicatedocnum" in include
-        return {name: change(world, realm, entity, body, allow_duplicate=allow)}
+        done = write(self._world, call.realm, entity, body, call.base_url, operation=operation, include=include)
+        return {entity.name: done}
 
     def batch(self, call: Call) -> dict[str, Any]:
         items = call.json().get("BatchItemRequest", [])
@@ -171,13 +166,14 @@ class Api:
                 return {**answer, "QueryResponse": run_query(self._world, call.realm, item["Query"], call.base_url)}
             name = next((key for key in item if key in ENTITIES), None)
             if name is None:
-                raise objects.unsupported("batch item")
-            options = str(item.get("optionsData", "")).lower()
+                raise unsupported("batch item")
+            operation, include = (str(item.get(key, "")).lower() for key in ("operation", "optionsData"))
             with self._world.store.transaction():
-                done = self._apply(
-                    call.realm, name, item[name], str(item.get("operation", "")).lower(), options, call.base_url
-                )
-            return {**answer, **done}
+                done = write(
+                    self._world, call.realm, ENTITIES[name], item[name], call.base_url,
+                    operation=operation, include=include,
+                )  # fmt: skip
+            return {**answer, name: done}
         except wire.Fault as fault:
             return {**answer, "Fault": fault.body()}
 
@@ -198,11 +194,12 @@ class Api:
     def download(self, call: Call) -> Response:
         """The link as plain text."""
         ident = call.request.path_params["id"]
-        row = objects.find(self._world, call.realm, ENTITIES["Attachable"], ident)
+        row = find(self._world, call.realm, ENTITIES["Attachable"], ident)
         if "file" not in row.inner:
             raise wire.Fault("610", "Object Not Found", "The attachment has no file")
         url = attachments.link(self._world, call.realm, row, call.base_url)
-        return PlainTextResponse(url, headers=wire.headers())
+        text = f'"{url}"' if self._world.switches.download_link == "quoted" else url
+        return PlainTextResponse(text, headers=wire.headers())
 
     async def file(self, request: Request) -> Response:
         given = request.query_params

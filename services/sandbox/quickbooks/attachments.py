@@ -6,14 +6,17 @@ from typing import Any
 
 from starlette.responses import Response
 
-from services.sandbox.quickbooks.entities import ENTITIES
+from services.sandbox.quickbooks.checks import checked_references
+from services.sandbox.quickbooks.effects import hung_on, rehang
 from services.sandbox.quickbooks.index import keep
+from services.sandbox.quickbooks.objects import READ_ONLY
 from services.sandbox.quickbooks.wire import Fault, normalized, pacific
 from services.sandbox.store import DECODER, File, Row
 from services.sandbox.world import World
 
 LINK_LIFETIME = 900  # seconds
 UPLOAD_LIMIT = 100 * 1024 * 1024  # bytes per request
+REFUSALS = {403: "AccessDenied", 404: "NoSuchKey", 400: "ExpiredToken", 410: "Gone"}
 FIRST_ID = 1_000_000_000_000_000_000_001  # attachable ids outgrow 64 bits
 
 
@@ -29,9 +32,10 @@ def as_shown(world: World, realm: str, row: Row, base_url: str) -> dict[str, Any
     if "file" not in row.inner:
         return row.body
     if "Size" not in row.body:
-        _, content = world.content(row.inner["file"])
-        row.body["Size"] = len(content)
-        world.store.put(realm, "Attachable", row)
+        row.body["Size"] = len(world.content(row.inner["file"])[1])
+        # The row may be the index's older view of the object, which must not be stored over it.
+        if (stored := world.store.need(realm, "Attachable", row.id)) is row:
+            world.store.put(realm, "Attachable", stored)
     return {**row.body, "TempDownloadUri": link(world, realm, row, base_url)}
 
 
@@ -44,7 +48,7 @@ def fetch(world: World, file_id: str, expires: str, signature: str) -> Response:
     if not genuine:
         return refusal("The request signature we calculated does not match the signature you provided.")
     if int(expires) < world.now():
-        return refusal("Request has expired")
+        return refusal("Request has expired", world.switches.expired_link)
     try:
         file, content = world.content(file_id)
     except KeyError:
@@ -52,27 +56,24 @@ def fetch(world: World, file_id: str, expires: str, signature: str) -> Response:
     return Response(content, media_type=file.content_type)
 
 
-def refusal(message: str) -> Response:
+def refusal(message: str, status: int = 403) -> Response:
     """What an object store says to a link that is no longer, or never was, good."""
     return Response(
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>',
-        403,
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{REFUSALS[status]}</Code>'
+        f"<Message>{message}</Message></Error>",
+        status,
         media_type="application/xml",
     )
 
 
 def new_attachable(world: World, realm: str, metadata: dict[str, Any], file: tuple[str, str, bytes] | None) -> Row:
     """Stores an attachable, with its file (name, content type, bytes) if it has one."""
-    for reference in metadata.get("AttachableRef", []):
-        target = reference.get("EntityRef", {})
-        if str(target.get("type", "")).lower() not in {name.lower() for name in ENTITIES}:
-            raise Fault("6050", "Entity type is not supported for Attachable", str(target.get("type")))
-        reference.setdefault("IncludeOnSend", False)
+    checked_references(metadata)
     now = world.now()
     number = str(world.store.next_number(realm, "attachable-high", 0))
     ident = str(FIRST_ID + int(number))
     inner = {}
-    body = {key: value for key, value in metadata.items() if key not in ("Id", "SyncToken", "MetaData")}
+    body = {key: value for key, value in metadata.items() if key not in READ_ONLY}
     if file is not None:
         name, content_type, content = file
         file_id = f"qb-{realm}-{ident}"
@@ -89,6 +90,7 @@ def new_attachable(world: World, realm: str, metadata: dict[str, Any], file: tup
     }
     row = Row(ident, normalized(body), now, now, inner=inner)
     keep(world, realm, "Attachable", row)
+    rehang(world, realm, hung_on(row.body))
     return row
 
 

@@ -30,7 +30,7 @@ class Entity:
     """`fields` may stand in WHERE, all but `unsortable` in ORDERBY.
 
     `counted` answers carry `totalCount`. `deletable` ones disappear when deleted, the others only
-    become inactive. `changes` says whether change data capture knows them.
+    become inactive. `changes` says whether change data capture knows them, `hooks` whether webhooks do.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Entity:
     counted: bool = False
     deletable: bool = True
     changes: bool = True
+    hooks: bool = True
     writable: bool = True
     label: str = ""
 
@@ -71,6 +72,7 @@ ENTITIES: dict[str, Entity] = {
             {**COMMON, "Active": "flag", "Name": "text"},
             deletable=False,
             changes=False,
+            hooks=False,
             writable=False,
             label="Name",
         ),
@@ -79,6 +81,7 @@ ENTITIES: dict[str, Entity] = {
             {**COMMON, "Active": "flag", "Name": "text"},
             deletable=False,
             changes=False,
+            hooks=False,
             writable=False,
             label="Name",
         ),
@@ -92,9 +95,10 @@ ENTITIES: dict[str, Entity] = {
                 "AttachableRef.EntityRef.type": "text",
                 "AttachableRef.EntityRef.value": "text",
             },
+            hooks=False,
         ),
         Entity("Term", {**COMMON, "Active": "flag", "Name": "text"}, deletable=False, writable=False, label="Name"),
-        Entity("CompanyInfo", COMMON, deletable=False, writable=False),
+        Entity("CompanyInfo", COMMON, deletable=False, hooks=False, writable=False),
         Entity("Preferences", COMMON, deletable=False, writable=False),
     )
 }

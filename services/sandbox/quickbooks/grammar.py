@@ -164,8 +164,8 @@ class _Reader:
         return int(token.text)
 
 
-def parse(text: str) -> Query:
-    """Reads one statement; raises the 4000 and 4001 faults."""
+def parse(text: str, *, start_zero: bool = False) -> Query:
+    """Reads one statement; raises the 4000 and 4001 faults. `start_zero`: `STARTPOSITION 0` is taken for 1."""
     reader = _Reader(text)
     reader.need("select")
     count, names = _selection(reader)
@@ -177,7 +177,7 @@ def parse(text: str) -> Query:
         while reader.take("and"):
             conditions.append(_condition(reader))
     orders = _orders(reader)
-    start, size = _page(reader)
+    start, size = _page(reader, start_zero)
     if reader.token is not None:
         tail = TAIL if orders else AFTER_CONDITION if conditions else AFTER_ENTITY
         raise reader.refuse(tail)
@@ -230,11 +230,13 @@ def _orders(reader: _Reader) -> tuple[Order, ...]:
             return tuple(orders)
 
 
-def _page(reader: _Reader) -> tuple[int, int]:
+def _page(reader: _Reader, start_zero: bool) -> tuple[int, int]:
     """`STARTPOSITION` and `MAXRESULTS`, in either order."""
     given: dict[str, int] = {}
     while (word := reader.take("startposition", "maxresults")) is not None and word.word not in given:
         given[word.word] = reader.integer()
+    if start_zero and given.get("startposition") == 0:
+        del given["startposition"]
     for value in given.values():
         if value < 1:
             raise validation_fault(f"value {value} is too small. Min allowed value is 1")

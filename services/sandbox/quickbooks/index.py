@@ -7,13 +7,14 @@ from services.sandbox.store import DECODER, ENCODER, Row
 from services.sandbox.world import World
 
 
-def keep(world: World, realm: str, kind: str, row: Row) -> None:
-    """Stores a change; while the switched lag lasts, the index goes on showing what was there before."""
+def keep(world: World, realm: str, kind: str, *changed: Row) -> None:
+    """Stores changes; while the switched lag lasts, the index goes on showing what was there before."""
     if lag := world.switches.query_lag:
-        last = world.store.saved(realm, kind, row.id)
-        before = None if last is None else indexed(world, last)
-        row.inner["lagging"] = {"until": world.now() + lag, "before": None if before is None else _frozen(before)}
-    world.store.put(realm, kind, row)
+        for row in changed:
+            last = world.store.saved(realm, kind, row.id)
+            before = None if last is None else indexed(world, last)
+            row.inner["lagging"] = {"until": world.now() + lag, "before": None if before is None else _frozen(before)}
+    world.store.put(realm, kind, *changed)
 
 
 def rows(world: World, realm: str, kind: str) -> Iterator[Row]:

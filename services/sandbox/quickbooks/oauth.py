@@ -19,6 +19,7 @@ from services.sandbox import consent
 from services.sandbox.quickbooks.wire import headers
 from services.sandbox.store import Memo
 from services.sandbox.tokens import Grant, Token, Tokens
+from services.sandbox.traffic import Traffic
 from services.sandbox.world import World
 
 SIDE = "quickbooks"
@@ -38,8 +39,9 @@ class TokenError(Exception):
 
 
 class OAuth:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, traffic: Traffic) -> None:
         self.world = world
+        self._traffic = traffic
         self.tokens = Tokens(world.store)
 
     def routes(self) -> list[Route]:
@@ -129,8 +131,7 @@ class OAuth:
         else:
             return self._json(answer)
         if isinstance(failure, Reused):
-            with self.world.store.transaction():
-                self.tokens.revoke(failure.grant)
+            self._revoke(failure.grant)
         return self._json(failure.body, failure.status)
 
     def _json(self, body: dict[str, Any], status: int = 200) -> Response:
@@ -208,6 +209,8 @@ class OAuth:
         """The same value within the rotation's day, a new one after; then the old one dies as switched."""
         switches, now = self.world.switches, self.world.now()
         token = self.tokens.find(SIDE, value, "refresh")
+        if token is not None and token.spent is not None:
+            self._traffic.note(token.grant.tenant, "stale_refreshes")
         if token is None or token.grant.revoked or min(token.expires, self._end(token.grant)) <= now:
             raise TokenError("invalid_grant", "Incorrect or invalid refresh token")
         if token.spent is not None:
@@ -217,6 +220,7 @@ class OAuth:
             if not switches.grace or token.spent + GRACE <= now or newest is None:
                 raise TokenError("invalid_grant", "Incorrect or invalid refresh token")
             token = newest
+        self._traffic.note(token.grant.tenant, "refreshes")
         if now - token.issued >= switches.rotate_after:
             self.tokens.spend(token, now)
             return self._new_refresh(token.grant)
@@ -245,9 +249,13 @@ class OAuth:
             return self._json({"error": "invalid_request"}, 400)
         except TokenError as error:
             return self._json(error.body, error.status)
-        with self.world.store.transaction():
-            self.tokens.revoke(token.grant)
+        self._revoke(token.grant)
         return Response(b"", 200, headers())
+
+    def _revoke(self, grant: Grant) -> None:
+        with self.world.store.transaction():
+            self.tokens.revoke(grant)
+        self._traffic.note(grant.tenant, "revocations")
 
     def bearer(self, request: Request) -> tuple[Token | None, str | None]:
         """The access token of a call, or why there is none, in the gateway's words."""

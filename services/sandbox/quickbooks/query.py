@@ -9,6 +9,7 @@ from services.sandbox.quickbooks import index
 from services.sandbox.quickbooks.attachments import as_shown
 from services.sandbox.quickbooks.entities import BY_LOWER, Entity, Type
 from services.sandbox.quickbooks.grammar import Condition, Literal, Query, parse, validation_fault
+from services.sandbox.quickbooks.poison import check_page
 from services.sandbox.quickbooks.wire import instant
 from services.sandbox.store import Row
 from services.sandbox.world import World
@@ -18,17 +19,19 @@ Comparable = Any
 
 def run_query(world: World, realm: str, text: str, base_url: str) -> dict[str, Any]:
     """The content of `QueryResponse` for one statement; `{}` when no row fits."""
-    query = parse(text)
+    query = parse(text, start_zero=world.switches.start_zero == "accept")
     entity = BY_LOWER.get(query.entity.lower())
     if entity is None:
         raise validation_fault(f"Entity {query.entity} not found")
-    rows = list(_fitting(world, realm, entity, query))
+    ids: Type = "id" if world.switches.id_order == "numeric" else "text"
+    rows = list(_fitting(world, realm, entity, query, ids))
     if query.count:
         return {"totalCount": len(rows)}
-    _sort(rows, entity, query)
+    _sort(rows, entity, query, ids)
     page = rows[query.start - 1 : query.start - 1 + query.size]
     if not page:
         return {}
+    check_page(page, whole=not query.names)
     shown = [as_shown(world, realm, row, base_url) if entity.name == "Attachable" else row.body for row in page]
     if query.names:
         paths = [_path(entity, name, shown) for name in query.names]
@@ -39,8 +42,8 @@ def run_query(world: World, realm: str, text: str, base_url: str) -> dict[str, A
     return answer
 
 
-def _fitting(world: World, realm: str, entity: Entity, query: Query) -> Iterator[Row]:
-    tests = [_test(entity, condition) for condition in query.conditions]
+def _fitting(world: World, realm: str, entity: Entity, query: Query, ids: Type) -> Iterator[Row]:
+    tests = [_test(entity, condition, ids) for condition in query.conditions]
     asks_active = any(condition.name.lower() == "active" for condition in query.conditions)
     for row in index.rows(world, realm, entity.name):
         if row.deleted or (entity.lists_names and not asks_active and not row.body.get("Active", True)):
@@ -49,11 +52,11 @@ def _fitting(world: World, realm: str, entity: Entity, query: Query) -> Iterator
             yield row
 
 
-def _field(entity: Entity, name: str) -> tuple[str, Type]:
-    """The property as it is spelled, and its type; spelling in any case is accepted."""
+def _field(entity: Entity, name: str, ids: Type = "id") -> tuple[str, Type]:
+    """The property as it is spelled, and its type, `ids` for an id; spelling in any case is accepted."""
     for known, kind in entity.fields.items():
         if known.lower() == name.lower():
-            return known, kind
+            return known, ids if kind == "id" else kind
     raise validation_fault(f"Property {name} not found for Entity {entity.name}")
 
 
@@ -99,8 +102,8 @@ def _own(value: Any, kind: Type) -> Comparable:
             return value
 
 
-def _test(entity: Entity, condition: Condition) -> Callable[[dict[str, Any]], bool]:
-    name, kind = _field(entity, condition.name)
+def _test(entity: Entity, condition: Condition, ids: Type) -> Callable[[dict[str, Any]], bool]:
+    name, kind = _field(entity, condition.name, ids)
     path = name.split(".")
     if condition.operator == "like":
         fits = _like(condition.values[0].text)
@@ -156,7 +159,7 @@ def _rank(value: Comparable, kind: Type) -> Comparable:
     return value.lower() if kind == "text" else value
 
 
-def _sort(rows: list[Row], entity: Entity, query: Query) -> None:
+def _sort(rows: list[Row], entity: Entity, query: Query, ids: Type) -> None:
     """By ORDERBY; without it, transactions newest change first and name lists by name, as observed."""
     if not query.orders:
         if entity.label:
@@ -164,9 +167,9 @@ def _sort(rows: list[Row], entity: Entity, query: Query) -> None:
         else:
             rows.sort(key=lambda row: (-row.updated, _rank(row.id, "id")))
         return
-    rows.sort(key=lambda row: _rank(row.id, "id"))
+    rows.sort(key=lambda row: _rank(row.id, ids))
     for order in reversed(query.orders):
-        name, kind = _field(entity, order.name)
+        name, kind = _field(entity, order.name, ids)
         if name in entity.unsortable:
             raise validation_fault(f"Property {order.name} not found for Entity {entity.name}")
         rows.sort(key=_key(name.split("."), kind), reverse=order.descending)

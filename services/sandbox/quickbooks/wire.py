@@ -178,10 +178,14 @@ def _xml_fault(world: World, status: int, kind: str, code: str, message: str, de
     )
 
 
-def wrong_realm(world: World) -> Response:
+def app_refused(world: World, status: int = 403) -> Response:
+    return gateway_fault(world, status, "3100", "ApplicationAuthorizationFailed", None, "SERVICE")
+
+
+def wrong_realm(world: World, status: int = 401) -> Response:
     """A good token on a company it was not given for: XML, whatever was asked."""
-    detail = "AuthenticationErrorGeneral: SRV-110-Authentication Failure , statusCode: 401"
-    return _xml_fault(world, 401, "AuthenticationFault", "100", "General Authentication Error", detail)
+    detail = f"AuthenticationErrorGeneral: SRV-110-Authentication Failure , statusCode: {status}"
+    return _xml_fault(world, status, "AuthenticationFault", "100", "General Authentication Error", detail)
 
 
 def throttled(world: World, wait: float) -> Response:

@@ -1,0 +1,252 @@
+"""From the redirect to a bound connection: a person's approval, the account it is for, and whose that is.
+
+A callback is believed in nothing but its state: the account is proven with the fresh grant, and bound to the
+workspace (`common.accounts`) before anybody may use it.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import httpx
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from common import subjects
+from common.accounts import Accounts
+from common.buckets import Bucket, Kept
+from common.bus import Bus
+from common.errors import Conflict, Refused, RetryLater, WeirError, backoff
+from common.grants import NAMES, Account, Connection, Grants
+from common.lease import Taken
+from common.messages import Authorize, Connected, Exchange, Redirect, Tick, now
+from common.oauth import BadClient, Dead, OAuthApp, Tokens, new_state, new_verifier
+from common.vault import Sealed, Vault
+
+log = structlog.get_logger()
+
+STATE_TTL = 600
+"""Seconds a person has to approve: both providers let a code live for ten minutes at most."""
+DISCARD_TRIES = 3
+DISCARD_PATIENCE = 10.0
+"""Times and seconds that the revocation of a grant nobody keeps is tried."""
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """An authorization that waits for its callback; usable once."""
+
+    workspace: str
+    provider: str
+    redirect_uri: str
+    verifier: Sealed
+
+
+Identify = Callable[[Tokens, Exchange], Awaitable[Account]]
+"""Asks the provider which account a fresh grant is for; Refused if it is not the one the callback names."""
+
+Stated = Callable[[Exchange], str]
+"""The account a callback names, where the provider names it there; Refused if it is not well-formed."""
+
+
+class Consent:
+    """Takes people to one provider and back."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        vault: Vault,
+        app: OAuthApp,
+        http: httpx.AsyncClient,
+        grants: Grants,
+        accounts: Accounts,
+        identify: Identify,
+        stated: Stated | None,
+    ) -> None:
+        self._bus = bus
+        self._vault = vault
+        self._app = app
+        self._http = http
+        self._grants = grants
+        self._accounts = accounts
+        self._identify = identify
+        self._stated = stated
+        self._pending = Bucket(bus, "authorizations", Pending)
+        self.provider = app.provider
+        self._name = NAMES[app.provider]
+
+    async def authorize(self, request: Authorize) -> Redirect:
+        """Where to send the browser so that a person can approve."""
+        workspace = subjects.workspace(request.workspace)
+        state, verifier = new_state(), new_verifier()
+        pending = Pending(
+            workspace=workspace,
+            provider=self.provider,
+            redirect_uri=request.redirect_uri,
+            verifier=self._vault.seal(verifier.encode(), workspace=workspace, provider=self.provider),
+        )
+        await self._pending.create(state, pending, ttl=STATE_TTL)
+        return Redirect(url=self._app.authorize(request.redirect_uri, state, verifier))
+
+    async def exchange(self, request: Exchange) -> Connected:
+        """Turn a callback into a stored connection.
+
+        Refused when the state is unknown, used or expired, when the workspace or the account is bound elsewhere,
+        and when the provider does not prove the account. A callback is good once, so the way on is always to
+        connect again.
+        """
+        pending = await self._redeem(request.state)
+        if request.error is not None or not request.code:
+            raise Refused(f"{self._name} did not give access: {request.error or 'no code'}", fix="approve the request")
+        workspace = pending.workspace
+        try:
+            async with self._grants.held(workspace):
+                # From the exchange on nothing may cut us short: nobody else knows the tokens.
+                with anyio.CancelScope(shield=True):
+                    connection, before = await self._connect(pending, request, request.code)
+        except Taken:
+            raise Refused(
+                f"{workspace} is being connected or refreshed right now", fix="connect again in a moment"
+            ) from None
+        log.info("connection.made", workspace=workspace, provider=self.provider, account=connection.account)
+        tick = Tick(workspace=workspace, reason="connected", asked_at=now())
+        await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
+        await self._grants.tell(workspace, "connected", self._greeting(connection, before))
+        return Connected(workspace=workspace, account=connection.account, name=connection.name)
+
+    async def _redeem(self, state: str) -> Pending:
+        unknown = Refused("the authorization is unknown, was used, or waited too long", fix="connect again")
+        try:
+            kept = await self._pending.get(subjects.token(state, "state"))
+        except subjects.BadTokenError:
+            raise unknown from None
+        if kept is None or kept.value.provider != self.provider:
+            raise unknown
+        try:
+            await self._pending.delete(kept.key, kept.revision)
+        except Conflict:
+            raise unknown from None
+        return kept.value
+
+    async def _connect(self, pending: Pending, request: Exchange, code: str) -> tuple[Connection, Connection | None]:
+        """The connection made, and what was there before."""
+        workspace = pending.workspace
+        stated = None if self._stated is None else self._stated(request)
+        if stated is not None:
+            # Before the code is used: a new pair may be the end of the one that is refused in favour of.
+            self._unbound(await self._grants.get(workspace), stated)
+            await self._accounts.available(stated, workspace)
+        verifier = self._vault.open(pending.verifier, workspace=workspace, provider=self.provider).decode()
+        try:
+            tokens = await self._app.exchange(self._http, code, pending.redirect_uri, verifier)
+        except Dead as error:
+            raise Refused(str(error), fix="connect again; a code is valid for minutes and once") from None
+        except (RetryLater, BadClient) as error:
+            raise Refused(str(error), fix="connect again in a moment") from None
+        account = await self._proven(tokens, request, stated)
+        try:
+            connection, before = await self._bind(workspace, account, tokens)
+        except Refused:
+            if not self._app.one_grant:  # else the grant of the workspace that has the account would end with it
+                await self._discard(tokens)
+            raise
+        if before is not None and before.sealed is not None and before.account != account.id:
+            await self._discard(self._grants.open(before))  # this took the place of what was still to be revoked
+        return connection, before
+
+    async def _proven(self, tokens: Tokens, request: Exchange, stated: str | None) -> Account:
+        """The account of a fresh grant; one that cannot be proven now is given back, so nothing half-bound stays."""
+        try:
+            account = await self._identify(tokens, request)
+            subjects.token(account.id, "account")
+            if stated not in {None, account.id}:
+                raise Refused(f"{self._name} gave access to another company than it named", fix="connect again")
+        except (WeirError, subjects.BadTokenError) as error:
+            await self._discard(tokens)
+            if isinstance(error, Refused):
+                raise
+            raise Refused(str(error), fix="connect again in a moment; nothing was kept") from None
+        return account
+
+    async def _bind(self, workspace: str, account: Account, tokens: Tokens) -> tuple[Connection, Connection | None]:
+        self._unbound(await self._grants.get(workspace), account.id)
+        claim = await self._accounts.claim(account.id, workspace)
+        try:
+            stored, before = await self._store(workspace, account, tokens)
+        except Refused:
+            await self._accounts.release(account.id, claim)
+            raise
+        try:
+            await self._accounts.confirm(account.id, workspace, claim)
+        except Conflict:
+            await self._withdraw(stored, before)
+            raise Refused(
+                "this account was connected to another workspace at the same moment",
+                fix="disconnect it there first, or choose another one",
+            ) from None
+        made = replace(stored.value, state="connected", since=now(), why=None)
+        try:
+            await self._grants.write(stored, made)
+        except Conflict:
+            raise Refused(f"{workspace} was disconnected at the same moment", fix="connect again") from None
+        return made, None if before is None else before.value
+
+    async def _store(
+        self, workspace: str, account: Account, tokens: Tokens
+    ) -> tuple[Kept[Connection], Kept[Connection] | None]:
+        """Keep the tokens, not usable yet, and what was there before."""
+        sealed = self._grants.seal(workspace, tokens)
+        while True:
+            before = await self._grants.get(workspace)
+            self._unbound(before, account.id)
+            known = () if before is None else (*before.value.earlier, before.value.account)
+            fresh = Connection(
+                workspace=workspace,
+                account=account.id,
+                name=account.name,
+                state="needs-reconnect",
+                since=now(),
+                why="connecting was cut short",
+                earlier=tuple(one for one in dict.fromkeys(known) if one != account.id),
+            )
+            try:
+                return await self._grants.write(before, fresh.holding(tokens, sealed)), before
+            except Conflict:
+                continue
+
+    async def _withdraw(self, stored: Kept[Connection], before: Kept[Connection] | None) -> None:
+        """Undo `_store`: the tokens are not ours to use."""
+        try:
+            if before is None:
+                await self._grants.forget(stored)
+            else:
+                ended = replace(before.value, state="disconnected", sealed=None, paused=None, since=now())
+                await self._grants.write(stored, ended)
+        except Conflict:
+            return  # another attempt or a disconnect has decided since
+
+    async def _discard(self, tokens: Tokens) -> None:
+        """Revoke a grant that is kept nowhere; what cannot be revoked ends by itself, unused."""
+        with anyio.move_on_after(DISCARD_PATIENCE):
+            for attempt in range(1, DISCARD_TRIES + 1):
+                try:
+                    await self._app.revoke(self._http, tokens.refresh)
+                except (RetryLater, BadClient) as error:
+                    log.warning("connection.discard_failed", provider=self.provider, attempt=attempt, error=error)
+                    await anyio.sleep(backoff(attempt, first=0.2))
+                else:
+                    return
+
+    def _unbound(self, kept: Kept[Connection] | None, account: str) -> None:
+        if kept is not None and kept.value.bound and kept.value.account != account:
+            raise Refused(
+                f"{kept.value.workspace} belongs to {self._name} account {kept.value}",
+                fix="disconnect that one first, or connect the other one to a workspace of its own",
+            )
+
+    def _greeting(self, made: Connection, before: Connection | None) -> str:
+        said = f"{self._name} account {made} is connected"
+        if before is None:
+            return said
+        if made.account in {before.account, *before.earlier}:
+            return f"{said} again: it resumes where it stopped"
+        return f"{said} instead of {before}: it starts from the beginning, and what was posted for the other one stays"

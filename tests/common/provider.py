@@ -1,0 +1,109 @@
+"""A token endpoint on loopback, and connections to it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from common.bus import Bus
+from common.connections import Account, Connections
+from common.messages import Authorize, Connected, Exchange
+from common.oauth import OAuthApp, Tokens
+from common.vault import Vault
+
+WS = "fictional-lock"
+OTHER_WS = "imaginary-quarry"
+REALM = "9130350000000001"
+OTHER_REALM = "9130350000000002"
+KEY = bytes(range(32))
+
+
+@dataclass
+class Provider:
+    """A token endpoint that rotates at every refresh and takes any replay of an old token for theft."""
+
+    url: str = ""
+    valid: str = "r0"
+    number: int = 0
+    revoked: list[str] = field(default_factory=list)
+    calls: list[dict[str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    lose_answers: int = 0
+    pause: float = 0.0
+    status: int = 200
+    revoke_status: int = 200
+    revoke_tries: int = 0
+    life: int = 3600
+    more: dict[str, float] = field(default_factory=dict)
+
+    def routes(self) -> list[Route]:
+        return [Route("/token", self.token, methods=["POST"]), Route("/revoke", self.revoke, methods=["POST"])]
+
+    async def token(self, request: Request) -> Response:
+        form = {name: str(value) for name, value in (await request.form()).items()}
+        self.calls.append(form)
+        self.headers.append(dict(request.headers))
+        if self.status != 200:
+            return JSONResponse({"error": "invalid_client"}, status_code=self.status)
+        if form["grant_type"] == "refresh_token" and form["refresh_token"] != self.valid:
+            self.valid = "none: the family is revoked"
+            return JSONResponse({"error": "invalid_grant"}, status_code=400)
+        if form["grant_type"] == "authorization_code" and form["code"] != "good":
+            return JSONResponse({"error": "invalid_grant"}, status_code=400)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return Response("gateway time-out", status_code=504)
+        await anyio.sleep(self.pause)
+        self.number += 1
+        self.valid = f"r{self.number}"
+        answer = {"access_token": f"a{self.number}", "refresh_token": self.valid, "expires_in": self.life}
+        return JSONResponse({**answer, **self.more})
+
+    async def revoke(self, request: Request) -> Response:
+        token = (await request.json())["token"]
+        self.revoke_tries += 1
+        if self.revoke_status == 200:
+            self.revoked.append(token)
+        return Response(status_code=self.revoke_status)
+
+
+def app(provider: Provider) -> OAuthApp:
+    return OAuthApp(
+        provider="quickbooks",
+        client_id="id",
+        client_secret="not-so-secret",
+        authorize_url=f"{provider.url}/authorize",
+        token_url=f"{provider.url}/token",
+        revoke_url=f"{provider.url}/revoke",
+        scope="accounting",
+        credentials="basic",
+        pkce=True,
+    )
+
+
+def stated(callback: Exchange) -> str:
+    return callback.realm or ""
+
+
+async def identify(_tokens: Tokens, callback: Exchange) -> Account:
+    return Account(callback.realm or "", "Fictional Lock Ltd")
+
+
+def maker(bus: Bus, provider: Provider, client: httpx.AsyncClient) -> Connections:
+    return Connections(bus, Vault(KEY), app(provider), client, identify, stated=stated)
+
+
+async def approved(made: Connections, workspace: str = WS, **callback: Any) -> Exchange:
+    redirect = await made.authorize(Authorize(workspace=workspace, redirect_uri="http://127.0.0.1/cb"))
+    query = dict(httpx.URL(redirect.url).params)
+    assert query["code_challenge_method"] == "S256"
+    assert query["scope"] == "accounting"
+    return Exchange(**{"state": query["state"], "code": "good", "realm": REALM, **callback})
+
+
+async def connect(made: Connections, workspace: str = WS, **callback: Any) -> Connected:
+    return await made.exchange(await approved(made, workspace, **callback))
