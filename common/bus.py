@@ -21,6 +21,7 @@ from faststream.nats.security import NatsToken
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 
 from common import codec, subjects, topology
 from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, UserError, WeirError, verdict
@@ -217,14 +218,15 @@ class Bus:
         `key` is the message's identity: the same key within the stream's duplicate window is stored once,
         which also makes our own retry safe. Raises RetryLater when the broker does not answer.
         """
-        return await self._publish(subject, codec.encode(message), stream, key or uuid.uuid4().hex, headers)
+        ack = await self._publish(subject, codec.encode(message), stream, key or uuid.uuid4().hex, headers)
+        return int(ack.seq)
 
     async def _publish(
         self, subject: str, body: bytes, stream: str | None, identity: str, headers: Mapping[str, str]
-    ) -> int:
+    ) -> PubAck:
         for attempt in range(1, PUBLISH_TRIES + 1):
             try:
-                ack = await self.js.publish(
+                return await self.js.publish(
                     subject,
                     body,
                     timeout=PUBLISH_TIMEOUT,
@@ -236,8 +238,6 @@ class Bus:
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
                 log.warning("bus.publish_retried", subject=subject, attempt=attempt, error=str(error) or repr(error))
                 await anyio.sleep(0.1 * attempt)
-            else:
-                return int(ack.seq)
         raise RetryLater(
             f"the broker does not take messages on {subject}; is WEIR_REGION right, and `weir setup` done?"
         )
@@ -292,10 +292,11 @@ class Bus:
             raise RetryLater(f"{stream} does not answer") from error
         return True
 
-    async def count(self, subject: str, by: int = 1) -> None:
-        """Add to a counter: a subject of a stream that counts."""
+    async def count(self, subject: str, by: int = 1) -> int:
+        """Add to a counter, a subject of a stream that counts; its new value."""
         # The broker refuses a counted message that names its stream.
-        await self._publish(subject, b"", None, uuid.uuid4().hex, {"Nats-Incr": f"{by:+d}"})
+        ack = await self._publish(subject, b"", None, uuid.uuid4().hex, {"Nats-Incr": f"{by:+d}"})
+        return int(ack.val or 0)
 
     async def counted(self, stream: str, pattern: str) -> dict[str, int]:
         """Every counter whose subject matches `pattern`, with its value."""

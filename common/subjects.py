@@ -111,6 +111,11 @@ def meter(region: str, provider: Provider, month: date, workspace: str) -> str:
     return f"{region}.meter.{provider}.{month:%Y-%m}.{workspace}"
 
 
+def metered(region: str, provider: Provider, month: date) -> str:
+    """Subject that counts the metered reads of all workspaces together."""
+    return f"{region}.meter.{provider}.{month:%Y-%m}"
+
+
 def call(region: str, provider: Provider, verb: str) -> str:
     """Subject on which the owner of a provider answers calls.
 

@@ -7,6 +7,7 @@ clean up after a crash.
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from weakref import WeakValueDictionary
 
@@ -26,6 +27,8 @@ METERED_FOR = "weir.workspace"
 """Extension of a request that names the workspace its answer is metered for."""
 
 _COMPANY = "/v3/company/"
+_WARN_AT = (0.8, 0.9, 1.0)
+"""Shares of the plan's monthly reads at which the operator is warned."""
 _ASK_AGAIN: Mapping[Span, float] = {"minute": 1.0, "second": 0.1}
 """Mean seconds between two tries for a place."""
 
@@ -52,16 +55,31 @@ class Meter:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._owed: dict[str, int] = {}
+        self._owed: Counter[str] = Counter()
 
     async def count(self, workspace: str) -> None:
-        """Add one to the workspace's month; what the broker does not take now is added with the next."""
-        owed = self._owed.pop(workspace, 0) + 1
-        try:
-            await self._bus.count(subjects.meter(self._bus.region, "quickbooks", now(), workspace), owed)
-        except RetryLater as error:
-            self._owed[workspace] = self._owed.get(workspace, 0) + owed
-            log.warning("puller.not_metered", workspace=workspace, reads=owed, error=error)
+        """Add one to the workspace's month and to everybody's; what the broker does not take now comes with the next."""
+        region, month = self._bus.region, now()
+        everybody = subjects.metered(region, "quickbooks", month)
+        self._owed.update([subjects.meter(region, "quickbooks", month, workspace), everybody])
+        for subject in list(self._owed):
+            owed = self._owed.pop(subject, 0)
+            if not owed:
+                continue  # another request's task is at it
+            try:
+                reads = await self._bus.count(subject, owed)
+            except RetryLater as error:
+                self._owed[subject] += owed
+                log.warning("puller.not_metered", subject=subject, reads=owed, error=error)
+            else:
+                self._warn(reads if subject == everybody else 0, owed)
+
+    def _warn(self, reads: int, added: int) -> None:
+        """Say that the plan's reads run out, once at each step: only who takes the step sees it."""
+        limit = self._bus.settings.quickbooks_monthly_reads
+        for share in _WARN_AT:
+            if reads - added < share * limit <= reads:
+                log.warning("puller.reads_run_out", reads=reads, included=limit, share=f"{share:.0%}")
 
 
 def keep_within_limits(http: httpx.AsyncClient, bus: Bus) -> None:

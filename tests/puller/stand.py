@@ -105,9 +105,10 @@ class Sandbox:
         """Make pages that hold this object fail."""
         self.put(f"{realm}/quickbooks/{entity}/{ident}/poison", how)
 
-    def crowd(self, realm: str, entity: str, count: int, **more: Any) -> None:
-        """Many objects at once."""
-        self.post(f"{realm}/quickbooks/bulk", json={"entity": entity, "count": count, **more})
+    def crowd(self, realm: str, entity: str, count: int, **more: Any) -> dict[str, Any]:
+        """Many objects at once; their number, first and last id."""
+        made = self.post(f"{realm}/quickbooks/bulk", json={"entity": entity, "count": count, **more})
+        return dict(made)
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
         self.control.patch(f"/sandbox/companies/{path}", json=body).raise_for_status()

@@ -5,8 +5,9 @@ import time
 import anyio
 import httpx
 import pytest
+import structlog
 
-from common import subjects
+from common import subjects, topology
 from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import now
@@ -75,14 +76,28 @@ async def test_reads_are_metered_as_the_provider_counts_them(world: World) -> No
     metered = (await world.bus.counted(world.bus.topology.meters, f"{world.bus.region}.meter.>"))[month]
     proofs = 1  # the call that proves whose grant it is belongs to no workspace yet
     assert metered == calls - proofs
+    assert (await world.bus.counted(world.bus.topology.meters, f"{world.bus.region}.meter.>"))[
+        subjects.metered(world.bus.region, "quickbooks", now())
+    ] == metered
 
 
 async def test_what_the_broker_does_not_take_is_counted_later(bus: Bus) -> None:
     meter = Meter(bus)
     await meter.count(WS)
-    bus.region, region = "tnowhere", bus.region
+    await bus.js.delete_stream(bus.topology.meters)
     await meter.count(WS)
-    bus.region = region
+    await topology.ensure(bus.js, bus.topology)
     await meter.count(WS)
-    counted = await bus.counted(bus.topology.meters, f"{region}.meter.>")
-    assert list(counted.values()) == [3]
+    counted = await bus.counted(bus.topology.meters, f"{bus.region}.meter.>")
+    assert list(counted.values()) == [2, 2]  # of the new stream: what was owed, and the new one
+
+
+async def test_the_operator_is_warned_once_when_the_plans_reads_run_out(settings: Settings, bus: Bus) -> None:
+    small = Bus(settings.model_copy(update={"quickbooks_monthly_reads": 10}), "puller")
+    await small.connect()
+    meter = Meter(small)
+    with structlog.testing.capture_logs() as said:
+        for _ in range(12):
+            await meter.count(WS)
+    await small.close()
+    assert [entry["reads"] for entry in said if entry["event"] == "puller.reads_run_out"] == [8, 9, 10]
