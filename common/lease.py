@@ -38,31 +38,33 @@ async def lease(bus: Bus, key: str, *, wait: float = 0.0) -> AsyncIterator[None]
     lost = False
     failure: Exception | None = None
 
-    async with anyio.create_task_group() as group:
+    try:
+        async with anyio.create_task_group() as group:
 
-        async def renew() -> None:
-            nonlocal revision, lost
-            while True:
-                await anyio.sleep(TTL / 3)
-                try:
-                    revision = await bucket.replace(key, bus.instance, revision, ttl=TTL)
-                except Conflict:
-                    lost = True
-                    log.warning("lease.lost", key=key)
-                    group.cancel_scope.cancel()
-                    return
-                except (RetryLater, nats.errors.Error):
-                    continue  # the broker is away; the next beat, or the loss, will tell
+            async def renew() -> None:
+                nonlocal revision, lost
+                while True:
+                    await anyio.sleep(TTL / 3)
+                    try:
+                        revision = await bucket.replace(key, bus.instance, revision, ttl=TTL)
+                    except Conflict:
+                        lost = True
+                        log.warning("lease.lost", key=key)
+                        group.cancel_scope.cancel()
+                        return
+                    except (RetryLater, nats.errors.Error):
+                        continue  # the broker is away; the next beat, or the loss, will tell
 
-        group.start_soon(renew)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 (raised below, outside the group, so as not to be wrapped by it)
-            failure = error
-        group.cancel_scope.cancel()
-    if not lost:
-        with anyio.CancelScope(shield=True):
-            await _release(bucket, key, revision)
+            group.start_soon(renew)
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 (raised below, outside the group, so as not to be wrapped by it)
+                failure = error
+            group.cancel_scope.cancel()
+    finally:
+        if not lost:
+            with anyio.CancelScope(shield=True):
+                await _release(bucket, key, revision)
     if failure is not None:
         raise failure
     if lost:

@@ -58,7 +58,7 @@ class Meter:
         self._owed: Counter[str] = Counter()
 
     async def count(self, workspace: str) -> None:
-        """Add one to the workspace's month and to everybody's; what the broker does not take now comes with the next."""
+        """Add one to the workspace's month and everybody's; what the broker does not take now comes with the next."""
         region, month = self._bus.region, now()
         everybody = subjects.metered(region, "quickbooks", month)
         self._owed.update([subjects.meter(region, "quickbooks", month, workspace), everybody])

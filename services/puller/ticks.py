@@ -61,11 +61,10 @@ class Ticks:
         """
         region, stream = self._bus.region, self._bus.topology.pulls
         present = {name.rpartition(".")[2] for name in await self._bus.subjects(stream, f"{region}.>")}
-        async for workspace in self._connections.connected():
-            if workspace not in present:
-                log.info("puller.woken", workspace=workspace)
-                tick = Tick(workspace=workspace, reason="connected", asked_at=now())
-                await self._bus.publish(subjects.pull(region, workspace), tick, stream=stream)
+        async for workspace in self._connections.connected(but=present):
+            log.info("puller.woken", workspace=workspace)
+            tick = Tick(workspace=workspace, reason="connected", asked_at=now())
+            await self._bus.publish(subjects.pull(region, workspace), tick, stream=stream)
 
     async def handle(self, deliveries: Sequence[Delivery[Tick]]) -> None:
         """Pull all these workspaces at once; each tick is settled on its own."""

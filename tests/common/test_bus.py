@@ -151,6 +151,22 @@ async def test_a_lease_excludes_and_is_free_again(bus: Bus) -> None:
         pass
 
 
+async def test_a_lease_is_free_at_once_when_its_work_is_cancelled(bus: Bus) -> None:
+    held = anyio.Event()
+
+    async def work() -> None:
+        async with lease(bus, "pull.ws"):
+            held.set()
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        await held.wait()
+        group.cancel_scope.cancel()
+    async with lease(bus, "pull.ws"):
+        pass
+
+
 async def test_a_lost_lease_cancels_the_work(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.lease.TTL", 1.0)
     bucket = Bucket(bus, "leases", str)
