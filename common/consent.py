@@ -131,9 +131,10 @@ class Consent:
         """The connection made, and what was there before."""
         workspace = pending.workspace
         stated = None if self._stated is None else self._stated(request)
+        kept = await self._grants.get(workspace)
         if stated is not None:
             # Before the code is used: a new pair may be the end of the one that is refused in favour of.
-            self._unbound(await self._grants.get(workspace), stated)
+            self._unbound(kept, stated)
             await self._accounts.available(stated, workspace)
         verifier = self._vault.open(pending.verifier, workspace=workspace, provider=self.provider).decode()
         try:
@@ -142,7 +143,8 @@ class Consent:
             raise Refused(str(error), fix="connect again; a code is valid for minutes and once") from None
         except (RetryLater, BadClient) as error:
             raise Refused(str(error), fix="connect again in a moment") from None
-        account = await self._proven(tokens, request, stated)
+        shared = self._app.one_grant and kept is not None and kept.value.usable
+        account = await self._proven(tokens, request, stated, shared=shared)
         try:
             connection, before = await self._bind(workspace, account, tokens)
         except Refused:
@@ -153,15 +155,19 @@ class Consent:
             await self._discard(self._grants.open(before))  # this took the place of what was still to be revoked
         return connection, before
 
-    async def _proven(self, tokens: Tokens, request: Exchange, stated: str | None) -> Account:
-        """The account of a fresh grant; one that cannot be proven now is given back, so nothing half-bound stays."""
+    async def _proven(self, tokens: Tokens, request: Exchange, stated: str | None, *, shared: bool) -> Account:
+        """The account of a fresh grant; one that cannot be proven now is given back, so nothing half-bound stays.
+
+        Except where it is `shared`: giving it back would end the grant the workspace works with.
+        """
         try:
             account = await self._identify(tokens, request)
             subjects.token(account.id, "account")
             if stated not in {None, account.id}:
                 raise Refused(f"{self._name} gave access to another company than it named", fix="connect again")
         except (WeirError, subjects.BadTokenError) as error:
-            await self._discard(tokens)
+            if not shared:
+                await self._discard(tokens)
             if isinstance(error, Refused):
                 raise
             raise Refused(str(error), fix="connect again in a moment; nothing was kept") from None

@@ -157,6 +157,7 @@ class Topology:
             ),
             *(self._pace(span, calls) for span, calls in PACE.items()),
             self._bucket("markers", "How far each entity was read"),
+            self._bucket("omissions", "Which files of each bill could not be had"),
             self._bucket("pulls", "How pulling each workspace stands"),
             self._bucket("accounts", "Which workspace each provider account belongs to"),
             self._bucket("idempotency", "The ledger: what was posted for each bill"),

@@ -45,9 +45,8 @@ class Files:
         self._bus = bus
         self._company = company
         self._documents = Documents(bus)
-        self._left = Bucket(bus, "markers", LeftOut)
-        # No workspace id begins like this: these keys are nobody's markers.
-        self._prefix = f"_left.{company.workspace}.{company.realm}."
+        self._left = Bucket(bus, "omissions", LeftOut)
+        self._prefix = f"{company.workspace}.{company.realm}."
         self._kept: dict[str, Kept[LeftOut]] | None = None
         self._loading = anyio.Lock()
         self._room = anyio.CapacityLimiter(FOR_ONE_COMPANY)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,10 +16,8 @@ from common.bus import Bus
 from common.connections import Connection, Connections
 from common.errors import NotConnected, Refused, RetryLater
 from common.messages import Authorize, Connected, Disconnect, Done, Exchange, Redirect, Refusal, now
-from common.oauth import OAuthApp
-from common.vault import Vault
-from services.puller.app import SCOPE, identify, realm_of
-from tests.puller.stand import SECRET, WS, World, puller, until
+from services.puller.app import connected
+from tests.puller.stand import WS, World, puller, until
 
 OTHER_WS = "imaginary-quarry"
 DAY = 86_400.0
@@ -41,19 +38,8 @@ async def process(world: World) -> AsyncIterator[Connections]:
     """What another process of the puller sees of the connections."""
     bus = Bus(world.settings, "puller")
     await bus.connect()
-    app = OAuthApp(
-        provider="quickbooks",
-        client_id="sandbox-quickbooks",
-        client_secret=SECRET.get_secret_value(),
-        authorize_url=world.settings.quickbooks_authorize_url,
-        token_url=world.settings.quickbooks_token_url,
-        revoke_url=world.settings.quickbooks_revoke_url,
-        scope=SCOPE,
-        credentials="basic",
-    )
     async with http.client() as client:
-        prove = partial(identify, client, world.settings.quickbooks_api_url)
-        yield Connections(bus, Vault(world.settings.sealing_key()), app, client, prove, stated=realm_of)
+        yield connected(bus, client)
     await bus.close()
 
 
@@ -136,6 +122,20 @@ async def test_a_grant_that_cannot_be_proven_now_is_given_back(world: World, fau
         assert await made.account(WS) is None
         await made.exchange(await consent(world, made))
         assert (await made.grant(WS)).account == world.realm
+
+
+async def test_reconnecting_in_vain_does_not_cost_the_connection_that_works(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.fault("/companyinfo/", "status", status=403)
+        refused = await world.connect()
+        assert isinstance(refused, Refusal)
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        before = (await world.bill(bill)).sequence
+        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
+        await world.pull()
+        assert (await world.bill(bill)).sequence > before
+        assert "needs-reconnect" not in [notice.kind for notice in await world.notices()]
 
 
 async def test_what_belongs_elsewhere_is_refused_before_the_code_is_used(world: World) -> None:
