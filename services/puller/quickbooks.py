@@ -63,7 +63,7 @@ _PAUSED = {
     ),
 }
 """What is mended elsewhere and leaves the grant good, with the next step."""
-_BROKEN_WAITS = (0.5, 2.0)
+BROKEN_WAITS = (0.5, 2.0)
 """Seconds before an answer that QuickBooks itself broke on is asked for again."""
 _LONGEST_QUERY = 1500
 """Characters of a statement that still goes into an address."""
@@ -219,7 +219,7 @@ class Company:
         if response.status_code == 401:
             grant = await self._grant(rejected=grant.access)
             response = await self._send(path, params, statement, grant)
-        for wait in _BROKEN_WAITS if patient else ():
+        for wait in BROKEN_WAITS if patient else ():
             if response.status_code != 500 or wire.fault(500, response.content).code != _BROKEN:
                 break
             await anyio.sleep(wait * random.uniform(0.5, 1.5))

@@ -92,9 +92,10 @@ async def test_what_the_broker_does_not_take_is_counted_later(bus: Bus) -> None:
     assert list(counted.values()) == [2, 2]  # of the new stream: what was owed, and the new one
 
 
-async def test_the_operator_is_warned_once_when_the_plans_reads_run_out(settings: Settings, bus: Bus) -> None:
+async def test_the_operator_is_warned_once_when_the_plans_reads_run_out(settings: Settings) -> None:
     small = Bus(settings.model_copy(update={"quickbooks_monthly_reads": 10}), "puller")
     await small.connect()
+    await topology.ensure(small.js, small.topology)
     meter = Meter(small)
     with structlog.testing.capture_logs() as said:
         for _ in range(12):

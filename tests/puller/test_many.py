@@ -1,0 +1,237 @@
+"""Many workspaces and several pullers, one of which dies; and a company in which somebody writes meanwhile."""
+
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+import anyio.to_thread
+import httpx
+import pytest
+from intuitlib.client import AuthClient
+from nats.aio.msg import Msg
+from quickbooks import QuickBooks
+from quickbooks.objects import Attachable, Bill, Vendor
+from quickbooks.objects.base import AttachableRef, Ref
+from quickbooks.objects.detailline import AccountBasedExpenseLine, AccountBasedExpenseLineDetail
+
+from common import codec
+from common.buckets import Bucket
+from common.messages import Authorize, Connected, Exchange, PullState, Record, Redirect, now
+from tests.puller.stand import SECRET, World, differences, puller, until
+from tests.puller.test_faults import ready, start
+
+WORKSPACES = 50
+BILLS = 3
+CALLBACK = "http://127.0.0.1:8460/oauth/quickbooks/callback"
+PDF = b"%PDF-1.4 fictional"
+
+
+@asynccontextmanager
+async def versions(world: World) -> AsyncIterator[Callable[[], list[tuple[str, str]]]]:
+    """Subject and content hash of every version of a record that is stored during the block, in order."""
+    seen: dict[int, tuple[str, str]] = {}
+
+    async def note(message: Msg) -> None:
+        record = codec.decode(message.data, Record)
+        seen[message.metadata.sequence.stream] = (message.subject, record.content_hash)
+
+    subscription = await world.bus.js.subscribe(
+        f"{world.bus.region}.record.>", stream=world.bus.topology.records, ordered_consumer=True, cb=note
+    )
+    yield lambda: [seen[sequence] for sequence in sorted(seen)]
+    await subscription.unsubscribe()
+
+
+def repeated(seen: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Versions that say what the version before said."""
+    last: dict[str, str] = {}
+    return [(subject, said) for subject, said in seen if last.get(subject) == said or last.update({subject: said})]
+
+
+async def connect(world: World, workspace: str, realm: str) -> None:
+    """Walk through consent as a browser would, choosing the company there."""
+    redirect = await world.bus.call(world.subject("authorize"), Authorize(workspace=workspace, redirect_uri=CALLBACK))
+    assert isinstance(redirect, Redirect)
+    async with httpx.AsyncClient() as browser:
+        back = await browser.get(f"{redirect.url}&company={realm}")
+    given = dict(parse_qsl(urlsplit(back.headers["Location"]).query))
+    exchange = Exchange(state=given["state"], code=given["code"], realm=given["realmId"])
+    assert isinstance(await world.bus.call(world.subject("exchange"), exchange), Connected)
+
+
+async def instance(log: Path) -> str:
+    """The name under which a puller process holds its leases."""
+    (name,) = set(re.findall(r"puller-[0-9a-f]{8}", await anyio.Path(log).read_text()))
+    return str(name)
+
+
+async def killed_at_work(world: World, process: subprocess.Popen[bytes], name: str) -> list[str]:
+    """Kill the process while it pulls, but not while it renews a token; the workspaces it was pulling.
+
+    A token whose renewal nobody hears of is lost, whoever is killed: that is another test's matter.
+    """
+    leases = Bucket(world.bus, "leases", str)
+    with anyio.fail_after(30):
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            held = [kept.key async for kept in leases.items() if kept.value == name]
+            if held and all(key.startswith("pull.") for key in held):
+                process.kill()
+                process.wait()
+                return [key.removeprefix("pull.") for key in held]
+            process.send_signal(signal.SIGCONT)
+            await anyio.sleep(0.02)
+
+
+async def test_four_pullers_share_fifty_workspaces_and_one_dies(world: World, tmp_path: Path) -> None:
+    sandbox = world.sandbox
+    sandbox.switch(limits=True, rotate_after=0, access_lifetime=302)  # renewed after two seconds
+    realms = {f"lock-{number:02}": sandbox.company(bills=0) for number in range(WORKSPACES)}
+    for realm in realms.values():
+        for entity, count in (("Bill", BILLS), ("Attachable", 1)):
+            sandbox.crowd(realm, entity, count, at=(now() - timedelta(hours=1)).isoformat())
+    logs = [tmp_path / "one.log", tmp_path / "two.log"]
+    processes = [start(world, log) for log in logs]
+    states = Bucket(world.bus, "pulls", PullState)
+    try:
+        async with AsyncExitStack() as stack:
+            seen = await stack.enter_async_context(versions(world))
+            for log in logs:
+                await ready(log)
+            for _ in range(2):
+                await stack.enter_async_context(puller(world.settings))
+            async with anyio.create_task_group() as group:
+                for workspace, realm in realms.items():
+                    group.start_soon(connect, world, workspace, realm)
+            await world.pulled(60)
+            state = (await world.bus.js.stream_info(world.bus.topology.records)).state
+            assert state.last_seq == state.messages
+
+            for realm in realms.values():
+                edited, gone, filed = sorted(sandbox.bills(realm), key=int)
+                sandbox.patch(f"{realm}/quickbooks/bill/{edited}", {"PrivateNote": "edited"})
+                sandbox.delete(f"{realm}/quickbooks/bill/{gone}")
+                sandbox.attach(realm, filed, PDF)
+            sandbox.fault("/cdc", "delay", seconds=0.3, times=WORKSPACES)
+            name = await instance(logs[0])
+            for _ in range(2):
+                for workspace in realms:
+                    await world.tick(workspace)
+            held = await killed_at_work(world, processes[0], name)
+            killed = now()
+            await world.pulled(60)
+
+            for workspace in held:
+                kept = await states.get(workspace)
+                assert kept is not None
+                assert kept.value.finished_at is not None
+                assert kept.value.finished_at > killed
+            for realm in realms.values():
+                traffic = sandbox.traffic(realm)
+                assert (traffic["throttled"], traffic["stale_refreshes"], traffic["revocations"]) == (0, 0, 0)
+                assert traffic["refreshes"] >= 1
+                assert traffic["peak_second"] <= 10
+            after = (await world.bus.js.stream_info(world.bus.topology.records)).state
+            assert after.last_seq == state.last_seq + 3 * WORKSPACES  # one edited, one deleted, one with a file
+
+            async def all_seen() -> bool:
+                return len(seen()) == after.last_seq
+
+            await until(all_seen)
+            assert repeated(seen()) == []
+        sandbox.switch(limits=False)
+        for workspace, realm in realms.items():
+            assert await differences(world, workspace, realm) == []
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+# --- somebody writes meanwhile ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def books(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A real client of the company."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(QuickBooks, "api_url_v3", f"{world.sandbox.url}/v3")
+    tokens = world.sandbox.post(f"{world.realm}/tokens", json={"side": "quickbooks"})
+    auth = AuthClient(
+        world.settings.quickbooks_client_id,
+        SECRET.get_secret_value(),
+        CALLBACK,
+        f"{world.sandbox.url}/.well-known/openid_configuration",
+        access_token=tokens["access_token"],
+        refresh_token=tokens["refresh_token"],
+        realm_id=world.realm,
+    )
+    return QuickBooks(auth_client=auth, refresh_token=tokens["refresh_token"], company_id=world.realm, minorversion=75)
+
+
+def drafted(vendor: Any, memo: str) -> Any:
+    line: Any = AccountBasedExpenseLine()
+    line.Amount, line.DetailType = 12.5, "AccountBasedExpenseLineDetail"
+    line.AccountBasedExpenseLineDetail = AccountBasedExpenseLineDetail()
+    account: Any = Ref()
+    account.value = "60"
+    line.AccountBasedExpenseLineDetail.AccountRef = account
+    bill: Any = Bill()
+    bill.VendorRef, bill.PrivateNote = vendor.to_ref(), memo
+    bill.Line.append(line)
+    return bill
+
+
+def write(books: Any, number: int, file: Path) -> None:
+    """A vendor and three bills are made; one is edited, one deleted and one gets a file; the vendor ends."""
+    vendor: Any = Vendor()
+    vendor.DisplayName = f"Fictional Writers {number}"
+    vendor = vendor.save(qb=books)
+    edited, gone, filed = (drafted(vendor, f"{number}-{which}").save(qb=books) for which in "abc")
+    edited.PrivateNote = "edited"
+    edited.save(qb=books)
+    gone.delete(qb=books)
+    file.write_bytes(PDF + b"%d" % number)
+    attachment: Any = Attachable()
+    reference: Any = AttachableRef()
+    reference.EntityRef = filed.to_ref()
+    attachment.AttachableRef.append(reference)
+    attachment.FileName, attachment.ContentType, attachment._FilePath = file.name, "application/pdf", str(file)
+    attachment.save(qb=books)
+    if number % 2:
+        vendor.Active = False
+        vendor.save(qb=books)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_a_real_client_writes_while_pulls_go_on(world: World, books: Any, tmp_path: Path) -> None:
+    rounds, pulls = 0, 0
+    async with puller(world.settings), versions(world) as seen:
+        await world.first_pull()
+
+        async def write_on() -> None:
+            nonlocal rounds
+            while pulls < 4:
+                await anyio.to_thread.run_sync(write, books, rounds, tmp_path / f"invoice-{rounds}.pdf")
+                rounds += 1
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(write_on)
+                while pulls < 4:
+                    await world.pull()
+                    pulls += 1
+        assert rounds >= 4
+        await world.pull()
+        assert await differences(world) == []
+        assert repeated(seen()) == []
+        assert "failed" not in {notice.kind for notice in await world.notices()}
+    books.session.close()
