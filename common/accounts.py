@@ -12,15 +12,15 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import Conflict, Refused
-from common.grants import Grants
 from common.messages import AccountClaim, now
+from common.register import Register
 
 
 class Accounts:
     """The claims on one provider's accounts."""
 
-    def __init__(self, bus: Bus, grants: Grants) -> None:
-        self._grants = grants
+    def __init__(self, bus: Bus, register: Register) -> None:
+        self._register = register
         self._claims = Bucket(bus, "accounts", AccountClaim)
 
     async def claim(self, account: str, workspace: str) -> int:
@@ -52,7 +52,7 @@ class Accounts:
             )
         return kept.revision
 
-    async def held(self, account: str, workspace: str) -> int | None:
+    async def claim_revision(self, account: str, workspace: str) -> int | None:
         """Revision of the workspace's own claim, None if it has none."""
         kept = await self._claims.get(self._key(account))
         return kept.revision if kept is not None and kept.value.workspace == workspace else None
@@ -74,19 +74,19 @@ class Accounts:
             return None
         if kept is None:
             return None
-        connection = await self._grants.get(kept.value.workspace)
+        connection = await self._register.get(kept.value.workspace)
         if connection is None or connection.value.account != account or connection.value.state != "connected":
             return None
         return kept.value.workspace
 
     async def workspaces(self) -> AsyncIterator[str]:
         """Every workspace that holds a claim, connected or not."""
-        async for kept in self._claims.items(f"{self._grants.provider}."):
+        async for kept in self._claims.items(f"{self._register.provider}."):
             yield kept.value.workspace
 
     async def _bound(self, workspace: str, account: str) -> bool:
-        kept = await self._grants.get(workspace)
+        kept = await self._register.get(workspace)
         return kept is not None and kept.value.bound and kept.value.account == account
 
     def _key(self, account: str) -> str:
-        return f"{self._grants.provider}.{subjects.token(account, 'account')}"
+        return f"{self._register.provider}.{subjects.token(account, 'account')}"

@@ -39,8 +39,8 @@ PUBLISH_TRIES = 4
 CALL_WORKERS = 16
 WRONG_LAST_SEQUENCE = 10071
 """The broker's code for a compare-and-set that came too late."""
-_SUBJECT_FULL = 10077
-"""The broker's code for a subject that holds all the messages it may."""
+_SUBJECT_FULL = "maximum messages per subject exceeded"
+"""What the broker says of a subject that holds all the messages it may; the code beside it has other uses too."""
 _FIRST_CONNECTION = 10.0
 
 
@@ -284,10 +284,10 @@ class Bus:
         """Whether the stream takes one more message on `subject`; False if that is beyond its limit."""
         try:
             await self.js.publish(subject, b"", timeout=PUBLISH_TIMEOUT, stream=stream)
-        except nats.js.errors.ServiceUnavailableError as error:
-            if error.err_code == _SUBJECT_FULL:
+        except nats.js.errors.APIError as error:
+            if error.description == _SUBJECT_FULL:
                 return False
-            raise
+            raise RetryLater(f"{stream} takes no message: {error.description}") from error
         except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
             raise RetryLater(f"{stream} does not answer") from error
         return True

@@ -21,13 +21,14 @@ from common.buckets import Bucket, Kept
 from common.bus import Bus
 from common.consent import Consent, Identify, Stated
 from common.errors import Conflict, NotConnected, Paused, RetryLater, UserError, backoff
-from common.grants import NAMES, Account, Connection, Grant, Grants, Pause
 from common.messages import Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, now
+from common.notices import Notices
 from common.oauth import BadClient, Dead, OAuthApp, Tokens
+from common.register import NAMES, Account, Connection, Grant, Pause, Register
 from common.revocations import Revocations
 from common.vault import Damaged, Sealed, Vault
 
-__all__ = ["Account", "Connection", "Connections", "Grant", "Identify", "Renew", "prove_master_key"]
+__all__ = ["Account", "Connection", "Connections", "Grant", "Identify", "Renew", "TakeBack", "prove_master_key"]
 
 log = structlog.get_logger()
 
@@ -42,13 +43,16 @@ _TO_REVOKE = f"{_BY_OWNER}; the provider is still to take the access back"
 Renew = Callable[[], Awaitable[Tokens]]
 """Trades the tokens for fresh ones and keeps those."""
 
+TakeBack = Callable[[Tokens, Renew], Awaitable[None]]
+"""Gives everything back to the provider that the tokens stand for; Dead if the grant is gone already."""
+
 
 class Connections:
     """The connections of all workspaces to one provider.
 
     An account belongs to one workspace and a workspace has one account, from the moment they are connected
     until somebody disconnects them; `common.accounts` says how. `stated` is given where the provider names the
-    account in the callback.
+    account in the callback, `take_back` where there is more to give back than the refresh token.
     """
 
     def __init__(
@@ -60,14 +64,17 @@ class Connections:
         identify: Identify,
         *,
         stated: Stated | None = None,
+        take_back: TakeBack | None = None,
     ) -> None:
         self._bus = bus
         self._vault = vault
         self._app = app
         self._http = http
-        self._grants = Grants(bus, vault, app.provider)
-        self._accounts = Accounts(bus, self._grants)
-        self._consent = Consent(bus, vault, app, http, self._grants, self._accounts, identify, stated)
+        self._take_back = take_back
+        self._register = Register(bus, vault, app.provider)
+        self._accounts = Accounts(bus, self._register)
+        self._notices = Notices(bus, app.provider)
+        self._consent = Consent(bus, vault, app, http, self._register, self._accounts, identify, stated)
         self._revocations = Revocations(app.provider, self._revoke, self._unrevoked)
         self._name = NAMES[app.provider]
 
@@ -80,14 +87,10 @@ class Connections:
         """Answer the console's calls, with the region's own master key only; register before the bus runs."""
         self._bus.before_serving(partial(prove_master_key, self._bus, self._vault))
         self._bus.add_task(self._revocations.run, self._revocations.stop)
-        for verb, type_, answer in (
-            ("authorize", Authorize, self.authorize),
-            ("exchange", Exchange, self.exchange),
-            ("disconnect", Disconnect, self.disconnect),
-        ):
-            self._bus.answers(subjects.call(self._bus.region, self.provider, verb), type_, answer)  # type: ignore[arg-type]
-
-    # --- what people do -------------------------------------------------------------------------------
+        subject = partial(subjects.call, self._bus.region, self.provider)
+        self._bus.answers(subject("authorize"), Authorize, self.authorize)
+        self._bus.answers(subject("exchange"), Exchange, self.exchange)
+        self._bus.answers(subject("disconnect"), Disconnect, self.disconnect)
 
     async def authorize(self, request: Authorize) -> Redirect:
         """Where to send the browser so that a person can approve."""
@@ -115,14 +118,12 @@ class Connections:
             said += (
                 f" and not used any more; {self._name} did not take the access back yet, which is tried until it does"
             )
-        await self._grants.tell(workspace, "disconnected", said, "connect it to resume")
+        await self._notices.tell(workspace, "disconnected", said, "connect it to resume")
         return Done()
-
-    # --- what services ask ----------------------------------------------------------------------------
 
     async def account(self, workspace: str) -> str | None:
         """The connected account, or None; asks nobody."""
-        kept = await self._grants.get(workspace)
+        kept = await self._register.get(workspace)
         return kept.value.account if kept is not None and kept.value.state == "connected" else None
 
     async def workspace_of(self, account: str) -> str | None:
@@ -140,20 +141,21 @@ class Connections:
 
         NotConnected when there is none, or the provider says it is gone.
         """
-        kept = await self._grants.usable(workspace)
-        tokens = self._grants.open(kept.value)
+        kept = await self._register.usable(workspace)
+        tokens = self._register.open(kept.value)
         if tokens.access == rejected or tokens.expires_at - now() < REFRESH_EARLY:
             kept, tokens = await self._refresh(workspace, rejected)
         return Grant(access=tokens.access, account=kept.value.account)
 
-    # --- what providers do ----------------------------------------------------------------------------
-
-    async def lost(self, workspace: str, why: str, *, fix: str | None = None) -> NotConnected:
+    async def lost(
+        self, workspace: str, why: str, *, fix: str | None = None, grant: Grant | None = None
+    ) -> NotConnected:
         """Record that the provider refuses this workspace until a person reconnects; the error to raise.
 
-        Its owner is told once. The tokens are kept to be revoked, not to be used.
+        Its owner is told once. The tokens are kept to be revoked, not to be used. `grant` is the one that was
+        refused: RetryLater, and nothing recorded, if the workspace has a newer one by now.
         """
-        return await self._lose(workspace, why, fix, forget=False)
+        return await self._lose(workspace, why, fix, access=None if grant is None else grant.access, forget=False)
 
     async def paused(self, workspace: str, why: str, fix: str) -> Paused:
         """Record that the provider does not serve this workspace for now; the error to raise.
@@ -166,38 +168,40 @@ class Connections:
             new = present.state == "connected" and present.paused != pause
             return replace(present, paused=pause) if new else None
 
-        if await self._grants.amend(workspace, mark) is not None:
+        if await self._register.amend(workspace, mark) is not None:
             log.warning("connection.paused", workspace=workspace, provider=self.provider, why=why)
-            await self._grants.tell(workspace, "paused", why, fix)
+            await self._notices.tell(workspace, "paused", why, fix)
         return Paused(f"{self._name} does not serve {workspace} for now: {why}")
 
     async def resumed(self, workspace: str) -> None:
         """Record that the provider serves this workspace, and tell its owner if it did not before."""
-        cleared = await self._grants.amend(
+        cleared = await self._register.amend(
             workspace, lambda present: replace(present, paused=None) if present.paused is not None else None
         )
         if cleared is not None:
             log.info("connection.resumed", workspace=workspace, provider=self.provider)
-            await self._grants.tell(workspace, "connected", f"{self._name} answers again: it goes on where it stopped")
+            await self._notices.tell(workspace, "connected", f"{self._name} answers again: it goes on where it stopped")
 
-    async def _lose(self, workspace: str, why: str, fix: str | None, *, forget: bool) -> NotConnected:
+    async def _lose(
+        self, workspace: str, why: str, fix: str | None, *, access: str | None, forget: bool
+    ) -> NotConnected:
         def end(present: Connection) -> Connection | None:
             if present.state != "connected":
                 return None
+            if access is not None and self._register.open(present).access != access:
+                raise RetryLater(f"{workspace} has been given access to {self._name} anew", delay=1.0)
             sealed = None if forget else present.sealed
             return replace(present, state="needs-reconnect", since=now(), why=why, paused=None, sealed=sealed)
 
-        if await self._grants.amend(workspace, end) is not None:
+        if await self._register.amend(workspace, end) is not None:
             log.warning("connection.lost", workspace=workspace, provider=self.provider, why=why)
-            await self._grants.tell(workspace, "needs-reconnect", why, fix or f"reconnect {self._name} in the console")
+            await self._notices.tell(workspace, "needs-reconnect", why, fix or f"reconnect {self._name} in the console")
         return NotConnected(self.provider, workspace, why)
 
-    # --- refreshing -----------------------------------------------------------------------------------
-
     async def _refresh(self, workspace: str, rejected: str | None) -> tuple[Kept[Connection], Tokens]:
-        async with self._grants.held(workspace):
-            kept = await self._grants.usable(workspace)
-            tokens = self._grants.open(kept.value)
+        async with self._register.exclusively(workspace):
+            kept = await self._register.usable(workspace)
+            tokens = self._register.open(kept.value)
             if tokens.access != rejected and tokens.expires_at - now() >= REFRESH_EARLY:
                 return kept, tokens  # another process refreshed while we waited
             # From here on nothing may cut us short: the provider may have made the stored token worthless.
@@ -210,19 +214,20 @@ class Connections:
         try:
             fresh = await self._app.refresh(self._http, tokens.refresh)
         except Dead as error:
-            newer = await self._grants.usable(workspace)
-            current = self._grants.open(newer.value)
+            newer = await self._register.usable(workspace)
+            current = self._register.open(newer.value)
             if current.access != tokens.access:
                 return newer, current
-            raise await self._lose(workspace, kept.value.over(now()) or str(error), None, forget=True) from None
+            why = kept.value.over(now()) or str(error)
+            raise await self._lose(workspace, why, None, access=tokens.access, forget=True) from None
         except BadClient as error:
             raise RetryLater(str(error), delay=60.0) from None
         written = await self._persist(kept, fresh)
         if written is None:  # reconnected or forgotten meanwhile: that decision stands
-            newer = await self._grants.usable(workspace)
-            return newer, self._grants.open(newer.value)
+            newer = await self._register.usable(workspace)
+            return newer, self._register.open(newer.value)
         log.info("connection.refreshed", workspace=workspace, provider=self.provider)
-        self._grants.checked(workspace, written)
+        self._register.checked(workspace, written)
         await self._warn(written.value)
         return written, fresh
 
@@ -233,15 +238,15 @@ class Connections:
         disconnected meanwhile must revoke the newest. None if those are no longer there.
         """
         workspace = kept.value.workspace
-        sealed = self._grants.seal(workspace, fresh)
+        sealed = self._register.seal(workspace, fresh)
         present: Kept[Connection] | None = kept
         attempt = 1
         while True:
             try:
-                present = present or await self._grants.get(workspace)
+                present = present or await self._register.get(workspace)
                 if present is None or present.value.sealed != kept.value.sealed:
                     return present if present is not None and present.value.sealed == sealed else None
-                return await self._grants.write(present, present.value.holding(fresh, sealed))
+                return await self._register.write(present, present.value.holding(fresh, sealed))
             except Conflict:
                 present = None
             except (RetryLater, nats.errors.Error) as error:
@@ -260,35 +265,28 @@ class Connections:
         days = None if end is None else expiry.due(end, at=at)
         if end is None or days is None or (connection.warned is not None and connection.warned <= days):
             return
-        await self._grants.tell(
+        await self._notices.tell(
             workspace,
             "expires-soon",
             f"{self._name} ends this connection on {end:%Y-%m-%d %H:%M} UTC, whatever is done with it until then",
             f"reconnect {self._name} in the console before that day; it resumes where it stopped",
             key=f"expires.{workspace}.{self.provider}.{connection.since.isoformat()}.{days}",
         )
-        await self._grants.amend(
+        await self._register.amend(
             workspace, lambda present: replace(present, warned=days) if present.since == connection.since else None
         )
-
-    # --- giving back ----------------------------------------------------------------------------------
-
-    async def take_back(self, tokens: Tokens, renew: Renew) -> None:
-        """Give the access back to the provider; `renew` is for those that need a valid access token for it."""
-        del renew
-        await self._app.revoke(self._http, tokens.refresh)
 
     async def _end(self, workspace: str) -> bool:
         """Let nobody use the grant from now on; whether there is anything to end or to revoke."""
         while True:
-            kept = await self._grants.get(workspace)
+            kept = await self._register.get(workspace)
             if kept is None or not kept.value.bound:
                 return False
             # Read before the state changes: a claim that a reconnect renews after that is not ours to release.
-            claim = await self._accounts.held(kept.value.account, workspace)
+            claim = await self._accounts.claim_revision(kept.value.account, workspace)
             ended = replace(kept.value, state="disconnected", since=now(), why=_TO_REVOKE, paused=None)
             try:
-                await self._grants.write(kept, ended)
+                await self._register.write(kept, ended)
             except Conflict:
                 continue  # refreshed meanwhile
             await self._accounts.release(kept.value.account, claim)
@@ -301,33 +299,39 @@ class Connections:
         Under the lease, so that neither a refresh nor a reconnect is half done: a revocation may reach the
         tokens they get.
         """
-        async with self._grants.held(workspace):
-            kept = await self._grants.get(workspace)
+        async with self._register.exclusively(workspace):
+            kept = await self._register.get(workspace)
             if kept is None or kept.value.bound or kept.value.sealed is None:
                 return
             try:
-                await self.take_back(self._grants.open(kept.value), partial(self._renew_once_more, workspace))
+                await self._give_back(workspace, self._register.open(kept.value))
             except Dead:
                 log.info("connection.gone_already", workspace=workspace, provider=self.provider)
             except (UserError, Damaged) as error:  # what cannot be opened can never be revoked
                 log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider, error=error)
-            await self._grants.amend(
+            await self._register.amend(
                 workspace, lambda present: None if present.bound else replace(present, sealed=None, why=_BY_OWNER)
             )
             log.info("connection.revoked", workspace=workspace, provider=self.provider)
 
+    async def _give_back(self, workspace: str, tokens: Tokens) -> None:
+        if self._take_back is None:
+            await self._app.revoke(self._http, tokens.refresh)
+        else:
+            await self._take_back(tokens, partial(self._renew_once_more, workspace))
+
     async def _renew_once_more(self, workspace: str) -> Tokens:
-        kept = await self._grants.get(workspace)
+        kept = await self._register.get(workspace)
         if kept is None or kept.value.bound:
             raise RetryLater(f"{workspace} was reconnected meanwhile")
         with anyio.CancelScope(shield=True):
-            fresh = await self._app.refresh(self._http, self._grants.open(kept.value).refresh)
+            fresh = await self._app.refresh(self._http, self._register.open(kept.value).refresh)
             await self._persist(kept, fresh)
         return fresh
 
     async def _unrevoked(self) -> list[str]:
         """The workspaces whose disconnecting was cut short."""
-        return [one.workspace async for one in self._grants.all() if not one.bound and one.sealed is not None]
+        return [one.workspace async for one in self._register.all() if not one.bound and one.sealed is not None]
 
 
 async def prove_master_key(bus: Bus, vault: Vault) -> None:

@@ -17,10 +17,12 @@ from common.accounts import Accounts
 from common.buckets import Bucket, Kept
 from common.bus import Bus
 from common.errors import Conflict, Refused, RetryLater, WeirError, backoff
-from common.grants import NAMES, Account, Connection, Grants
 from common.lease import Taken
-from common.messages import Authorize, Connected, Exchange, Redirect, Tick, now
+from common.messages import Authorize, Connected, Exchange, Redirect, now
+from common.notices import Notices
 from common.oauth import BadClient, Dead, OAuthApp, Tokens, new_state, new_verifier
+from common.register import NAMES, Account, Connection, Register
+from common.ticks import ask_for_pull
 from common.vault import Sealed, Vault
 
 log = structlog.get_logger()
@@ -57,7 +59,7 @@ class Consent:
         vault: Vault,
         app: OAuthApp,
         http: httpx.AsyncClient,
-        grants: Grants,
+        register: Register,
         accounts: Accounts,
         identify: Identify,
         stated: Stated | None,
@@ -66,10 +68,11 @@ class Consent:
         self._vault = vault
         self._app = app
         self._http = http
-        self._grants = grants
+        self._register = register
         self._accounts = accounts
         self._identify = identify
         self._stated = stated
+        self._notices = Notices(bus, app.provider)
         self._pending = Bucket(bus, "authorizations", Pending)
         self.provider = app.provider
         self._name = NAMES[app.provider]
@@ -99,7 +102,7 @@ class Consent:
             raise Refused(f"{self._name} did not give access: {request.error or 'no code'}", fix="approve the request")
         workspace = pending.workspace
         try:
-            async with self._grants.held(workspace):
+            async with self._register.exclusively(workspace):
                 # From the exchange on nothing may cut us short: nobody else knows the tokens.
                 with anyio.CancelScope(shield=True):
                     connection, before = await self._connect(pending, request, request.code)
@@ -108,9 +111,8 @@ class Consent:
                 f"{workspace} is being connected or refreshed right now", fix="connect again in a moment"
             ) from None
         log.info("connection.made", workspace=workspace, provider=self.provider, account=connection.account)
-        tick = Tick(workspace=workspace, reason="connected", asked_at=now())
-        await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
-        await self._grants.tell(workspace, "connected", self._greeting(connection, before))
+        await ask_for_pull(self._bus, workspace, "connected")
+        await self._notices.tell(workspace, "connected", self._greeting(connection, before))
         return Connected(workspace=workspace, account=connection.account, name=connection.name)
 
     async def _redeem(self, state: str) -> Pending:
@@ -131,10 +133,10 @@ class Consent:
         """The connection made, and what was there before."""
         workspace = pending.workspace
         stated = None if self._stated is None else self._stated(request)
-        kept = await self._grants.get(workspace)
+        kept = await self._register.get(workspace)
         if stated is not None:
-            # Before the code is used: a new pair may be the end of the one that is refused in favour of.
-            self._unbound(kept, stated)
+            # Before the code is used: with Intuit, trading it may end the tokens of the connection that stays.
+            self._refuse_other_account(kept, stated)
             await self._accounts.available(stated, workspace)
         verifier = self._vault.open(pending.verifier, workspace=workspace, provider=self.provider).decode()
         try:
@@ -152,7 +154,7 @@ class Consent:
                 await self._discard(tokens)
             raise
         if before is not None and before.sealed is not None and before.account != account.id:
-            await self._discard(self._grants.open(before))  # this took the place of what was still to be revoked
+            await self._discard(self._register.open(before))  # this took the place of what was still to be revoked
         return connection, before
 
     async def _proven(self, tokens: Tokens, request: Exchange, stated: str | None, *, shared: bool) -> Account:
@@ -174,7 +176,7 @@ class Consent:
         return account
 
     async def _bind(self, workspace: str, account: Account, tokens: Tokens) -> tuple[Connection, Connection | None]:
-        self._unbound(await self._grants.get(workspace), account.id)
+        self._refuse_other_account(await self._register.get(workspace), account.id)
         claim = await self._accounts.claim(account.id, workspace)
         try:
             stored, before = await self._store(workspace, account, tokens)
@@ -191,7 +193,7 @@ class Consent:
             ) from None
         made = replace(stored.value, state="connected", since=now(), why=None)
         try:
-            await self._grants.write(stored, made)
+            await self._register.write(stored, made)
         except Conflict:
             raise Refused(f"{workspace} was disconnected at the same moment", fix="connect again") from None
         return made, None if before is None else before.value
@@ -200,10 +202,10 @@ class Consent:
         self, workspace: str, account: Account, tokens: Tokens
     ) -> tuple[Kept[Connection], Kept[Connection] | None]:
         """Keep the tokens, not usable yet, and what was there before."""
-        sealed = self._grants.seal(workspace, tokens)
+        sealed = self._register.seal(workspace, tokens)
         while True:
-            before = await self._grants.get(workspace)
-            self._unbound(before, account.id)
+            before = await self._register.get(workspace)
+            self._refuse_other_account(before, account.id)
             known = () if before is None else (*before.value.earlier, before.value.account)
             fresh = Connection(
                 workspace=workspace,
@@ -215,7 +217,7 @@ class Consent:
                 earlier=tuple(one for one in dict.fromkeys(known) if one != account.id),
             )
             try:
-                return await self._grants.write(before, fresh.holding(tokens, sealed)), before
+                return await self._register.write(before, fresh.holding(tokens, sealed)), before
             except Conflict:
                 continue
 
@@ -223,10 +225,10 @@ class Consent:
         """Undo `_store`: the tokens are not ours to use."""
         try:
             if before is None:
-                await self._grants.forget(stored)
+                await self._register.forget(stored)
             else:
                 ended = replace(before.value, state="disconnected", sealed=None, paused=None, since=now())
-                await self._grants.write(stored, ended)
+                await self._register.write(stored, ended)
         except Conflict:
             return  # another attempt or a disconnect has decided since
 
@@ -242,10 +244,10 @@ class Consent:
                 else:
                     return
 
-    def _unbound(self, kept: Kept[Connection] | None, account: str) -> None:
+    def _refuse_other_account(self, kept: Kept[Connection] | None, account: str) -> None:
         if kept is not None and kept.value.bound and kept.value.account != account:
             raise Refused(
-                f"{kept.value.workspace} belongs to {self._name} account {kept.value}",
+                f"{kept.value.workspace} already works with {self._name} account {kept.value}",
                 fix="disconnect that one first, or connect the other one to a workspace of its own",
             )
 

@@ -489,11 +489,14 @@ class Posting(Message, frozen=True, kw_only=True, tag="posting.1"):
 # --- pulls, notices, workspaces ------------------------------------------------------------------------
 
 
+TickReason = Literal["schedule", "asked", "connected", "webhook", "rewind", "backfill"]
+
+
 class Tick(Message, frozen=True, kw_only=True, tag="tick.1"):
     """Pull one workspace now; several ticks of one workspace collapse into the newest."""
 
     workspace: str
-    reason: Literal["schedule", "asked", "connected", "webhook", "rewind", "backfill"]
+    reason: TickReason
     asked_at: datetime
 
 

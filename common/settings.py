@@ -105,7 +105,6 @@ class Settings(BaseSettings):
     quickbooks_monthly_reads: int = Field(
         500_000, ge=1, description="Metered reads a month your Intuit plan includes; warned of at 80 %."
     )
-    quickbooks_page: int = Field(1000, ge=2, le=1000, description="Objects asked for at once; 1000 is the most.")
 
     qonto_api_url: HttpUrl = Field("https://thirdparty.qonto.com", description="Qonto API without /v2.")
     qonto_oauth_url: HttpUrl = Field("https://oauth.qonto.com", description="Qonto's OAuth host.")

@@ -18,8 +18,9 @@ from rich.console import Console
 from common import logs, subjects
 from common.bus import Bus
 from common.errors import UserError, WeirError
-from common.messages import Refusal, Rewind, Tick, now
+from common.messages import Refusal, Rewind, now
 from common.settings import Settings, load
+from common.ticks import ask_for_pull
 from services.cli import report
 from services.cli.bookkeeper import Bookkeeper
 from services.cli.installation import Installation, installation
@@ -89,7 +90,7 @@ async def rounds(bus: Bus, bookkeeper: Bookkeeper, tally: Tally, screen: Console
     """A first sync, one after changes in the books, one of everything again, one with the markers set back."""
     await _settle(tally, screen, "First sync")
     changes = await _change(bookkeeper, tally)
-    await _tick(bus)
+    await ask_for_pull(bus, WORKSPACE, "asked")
     await _settle(tally, screen, "After changes in the books")
     await _rewind(bus, datetime(2000, 1, 1, tzinfo=UTC))
     await _settle(tally, screen, "After importing everything again")
@@ -129,11 +130,6 @@ async def connect(weir: Installation, provider: str) -> None:
         page = await browser.get(f"{weir.console_url}/connect/{WORKSPACE}/{provider}")
     if page.status_code != 200:
         raise WeirError(f"connecting {provider} ended at {page.url.path} with HTTP {page.status_code}")
-
-
-async def _tick(bus: Bus) -> None:
-    tick = Tick(workspace=WORKSPACE, reason="asked", asked_at=now())
-    await bus.publish(subjects.pull(bus.region, WORKSPACE), tick, stream=bus.topology.pulls)
 
 
 async def _rewind(bus: Bus, to: datetime) -> None:

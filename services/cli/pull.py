@@ -13,9 +13,10 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import RetryLater, UserError, WeirError
-from common.messages import Backfill, PullState, Refusal, Rewind, Tick, now
+from common.messages import Backfill, PullState, Refusal, Rewind
 from common.settings import load
 from common.tenants import Tenant, tenant
+from common.ticks import ask_for_pull
 
 BEGINS_WITHIN = 60.0
 """Seconds in which some puller should take up what was asked for."""
@@ -99,8 +100,7 @@ async def _ask(workspace: str, verb: str, message: Rewind | Backfill) -> None:
 async def _pull(workspace: str, wait: bool) -> None:
     async with _connected() as bus:
         before = (await _known(bus, workspace)).pull
-        tick = Tick(workspace=workspace, reason="asked", asked_at=now())
-        await bus.publish(subjects.pull(bus.region, workspace), tick, stream=bus.topology.pulls)
+        await ask_for_pull(bus, workspace, "asked")
         if not wait:
             _say(f"{workspace}: pull asked for")
             return

@@ -6,13 +6,14 @@ import httpx
 
 from common import http, subjects
 from common.bus import Bus
+from common.connections import Connections
 from common.consume import batches
 from common.messages import Decision, Mirror, ReviewResolved
 from common.service import main
 from common.settings import Settings
 from common.vault import Vault
 from services.poster.answers import Answers
-from services.poster.connection import QontoConnections, identify, oauth_app, staging
+from services.poster.connection import identify, oauth_app, staging, take_back
 from services.poster.mirror import QontoMirror
 from services.poster.posting import Poster
 from services.poster.qonto import Qonto
@@ -24,14 +25,19 @@ ANSWERS = 20
 
 def build(bus: Bus, client: httpx.AsyncClient) -> None:
     """Register everything the poster does on `bus`; UserError if a setting it needs is missing."""
-    vault = Vault(bus.settings.sealing_key())
-    connections = QontoConnections(bus, vault, oauth_app(bus.settings), client, partial(identify, client))
+    connections = connected(bus, client)
     connections.serve()
     qonto = Qonto(client, connections)
     bus.answers(subjects.call(bus.region, "qonto", "mirror"), Mirror, QontoMirror(bus, qonto, connections).bring_up)
     batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
     answers = Answers(bus, Poster(bus, qonto, "answers"))
     batches(bus, bus.topology.answers, ReviewResolved, answers.handle, size=ANSWERS, unreadable=answers.unreadable)
+
+
+def connected(bus: Bus, client: httpx.AsyncClient) -> Connections:
+    """The connections to Qonto; UserError if a setting is missing."""
+    app, vault = oauth_app(bus.settings), Vault(bus.settings.sealing_key())
+    return Connections(bus, vault, app, client, partial(identify, client), take_back=partial(take_back, client, app))
 
 
 async def serve(settings: Settings) -> None:

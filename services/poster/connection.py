@@ -4,7 +4,7 @@ import httpx
 import structlog
 
 from common import qonto as wire
-from common.connections import Account, Connections, Renew
+from common.connections import Account, Renew
 from common.errors import RetryLater
 from common.http import repeated
 from common.messages import Exchange
@@ -57,23 +57,24 @@ async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange)
     return Account(organization.id, organization.name)
 
 
-class QontoConnections(Connections):
-    """Connections whose end also takes back what the person agreed to, not only the token."""
+async def take_back(http: httpx.AsyncClient, app: OAuthApp, tokens: Tokens, renew: Renew) -> None:
+    """Drop what the person agreed to, then revoke the token; Dead if it is gone, RetryLater while Qonto does not answer.
 
-    async def take_back(self, tokens: Tokens, renew: Renew) -> None:
-        """Drop the consent, then revoke the grant; Dead if it is gone, RetryLater while Qonto does not answer."""
-        response = await self._drop_consent(tokens)
-        if response.status_code == 401:  # most often the access token has merely ended
-            tokens = await renew()
-            response = await self._drop_consent(tokens)
-        if response.status_code >= 500 or response.status_code == 429:
-            raise RetryLater(f"Qonto does not drop the consent now: HTTP {response.status_code}")
-        # Any other refusal means that there is nothing to drop.
-        log.info("poster.consent_dropped", status=response.status_code)
-        await super().take_back(tokens, renew)
+    Dropping takes a valid access token (`DELETE /v2/oauth2/consents`).
+    """
+    response = await _drop_consent(http, tokens)
+    if response.status_code == 401:  # most often the access token has merely ended
+        tokens = await renew()
+        response = await _drop_consent(http, tokens)
+    if response.status_code >= 500 or response.status_code == 429:
+        raise RetryLater(f"Qonto does not drop the consent now: HTTP {response.status_code}")
+    # Any other refusal means that there is nothing to drop.
+    log.info("poster.consent_dropped", status=response.status_code)
+    await app.revoke(http, tokens.refresh)
 
-    async def _drop_consent(self, tokens: Tokens) -> httpx.Response:
-        try:
-            return await self._http.delete("/v2/oauth2/consents", headers=bearer(tokens.access))
-        except httpx.HTTPError as error:
-            raise RetryLater(f"Qonto cannot be reached to drop the consent: {type(error).__name__}") from None
+
+async def _drop_consent(http: httpx.AsyncClient, tokens: Tokens) -> httpx.Response:
+    try:
+        return await http.delete("/v2/oauth2/consents", headers=bearer(tokens.access))
+    except httpx.HTTPError as error:
+        raise RetryLater(f"Qonto cannot be reached to drop the consent: {type(error).__name__}") from None

@@ -237,7 +237,7 @@ class Qonto:
             if response.status_code == 401 and not last:
                 grant = await self._connections.grant(workspace, rejected=grant.access)
                 continue
-            await self._complain(workspace, response)
+            await self._complain(workspace, response, grant)
         raise AssertionError("_complain always raises")
 
     async def _write(
@@ -264,14 +264,14 @@ class Qonto:
                 raise Unknown(f"Qonto answered HTTP {response.status_code}")
             if response.status_code == 429:
                 raise NotSent("Qonto asks to slow down", transport.retry_after(response))
-            await self._complain(workspace, response)
+            await self._complain(workspace, response, grant)
         raise AssertionError("_complain always raises")
 
     async def _admit(self) -> None:
         for limit in self._limits:
             await limit.acquire()
 
-    async def _complain(self, workspace: str, response: httpx.Response) -> NoReturn:
+    async def _complain(self, workspace: str, response: httpx.Response, grant: Grant) -> NoReturn:
         """Turn an answer that is no success into what follows from it."""
         status = response.status_code
         if status >= 500:
@@ -281,7 +281,7 @@ class Qonto:
             if "html" in response.headers.get("Content-Type", ""):
                 raise RetryLater("Qonto answers with a web page; check WEIR_QONTO_STAGING_TOKEN", delay=60.0)
             reason = problems[0].detail if problems else f"HTTP {status}"
-            raise await self._connections.lost(workspace, f"Qonto refuses access: {reason}")
+            raise await self._connections.lost(workspace, f"Qonto refuses access: {reason}", grant=grant)
         if status == 404:
             raise Missing(f"Qonto has no {response.request.url.path}")
         raise Denied(status, problems)

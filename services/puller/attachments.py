@@ -77,7 +77,7 @@ class Attachments:
         again = self._again
         if held is None and self._may_miss(bill):
             await self._look_up(bill.id)
-        elif held is not None and bill.body != held.body and await self._files.left_of(bill.id):
+        elif held is not None and bill.body != held.body and await self._files.lacking(bill.id):
             await self._look_up(bill.id)
             again = True
         named = self._of.get(bill.id, {})

@@ -32,7 +32,7 @@ FOR_ONE_COMPANY = 4
 _ROOM: Final = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("services.puller.files")
 
 
-class LeftOut(Part, frozen=True, kw_only=True):
+class Lacking(Part, frozen=True, kw_only=True):
     """What one bill lacks: the version of each attachable whose file could not be had, by its id."""
 
     files: dict[str, str]
@@ -45,17 +45,17 @@ class Files:
         self._bus = bus
         self._company = company
         self._documents = Documents(bus)
-        self._left = Bucket(bus, "omissions", LeftOut)
+        self._lacking = Bucket(bus, "omissions", Lacking)
         self._prefix = f"{company.workspace}.{company.realm}."
-        self._kept: dict[str, Kept[LeftOut]] | None = None
+        self._kept: dict[str, Kept[Lacking]] | None = None
         self._loading = anyio.Lock()
         self._room = anyio.CapacityLimiter(FOR_ONE_COMPANY)
         self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._had: dict[str, Document | str] = {}
 
-    async def left_of(self, bill: str) -> Mapping[str, str]:
+    async def lacking(self, bill: str) -> Mapping[str, str]:
         """The attachables of a bill whose file could not be had, with the version that was tried."""
-        kept = (await self._all_left()).get(bill)
+        kept = (await self._all_lacking()).get(bill)
         return {} if kept is None else kept.value.files
 
     async def fetch(
@@ -66,7 +66,7 @@ class Files:
         What could not be had before is tried again if it changed, or with `again`. `forget` says which
         attachables are no longer the bill's. RetryLater if a file cannot be had now.
         """
-        before = await self.left_of(bill)
+        before = await self.lacking(bill)
         left = {ident: version for ident, version in before.items() if not forget(ident)}
         found: list[Document] = []
         for attachable in wanted:
@@ -110,23 +110,23 @@ class Files:
                 attachable=attachable.id,
             )
 
-    async def _all_left(self) -> dict[str, Kept[LeftOut]]:
+    async def _all_lacking(self) -> dict[str, Kept[Lacking]]:
         async with self._loading:
             if self._kept is None:
                 self._kept = {
-                    kept.key.removeprefix(self._prefix): kept async for kept in self._left.items(self._prefix)
+                    kept.key.removeprefix(self._prefix): kept async for kept in self._lacking.items(self._prefix)
                 }
             return self._kept
 
     async def _keep(self, bill: str, left: dict[str, str]) -> None:
-        everything, key, value = await self._all_left(), self._prefix + bill, LeftOut(files=left)
+        everything, key, value = await self._all_lacking(), self._prefix + bill, Lacking(files=left)
         kept = everything.pop(bill, None)
         if kept is None:
-            everything[bill] = Kept(key, value, await self._left.create(key, value))
+            everything[bill] = Kept(key, value, await self._lacking.create(key, value))
         elif left:
-            everything[bill] = Kept(key, value, await self._left.replace(key, value, kept.revision))
+            everything[bill] = Kept(key, value, await self._lacking.replace(key, value, kept.revision))
         else:
-            await self._left.delete(key, kept.revision)
+            await self._lacking.delete(key, kept.revision)
 
 
 def _version(attachable: wire.Attachable) -> str:

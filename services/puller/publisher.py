@@ -72,7 +72,7 @@ class Publisher:
         await self._records.publish(news, held)
         self.counts[kind] += len(news)
 
-    def bills_left(self, since: datetime) -> list[str]:
+    def bills_to_complete(self, since: datetime) -> list[str]:
         """Bills that attachments since then name, or no longer name, not among those read: theirs may differ."""
         return sorted(self._attachments.bills(since) - self._complete)
 

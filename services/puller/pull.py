@@ -59,7 +59,6 @@ class Pull:
         self._publisher = Publisher(bus, company, self._attachments)
         self._reference = Reference(company, self._markers, self._publisher)
         self._ends_at = anyio.current_time() + seconds
-        self._attachments_told = False
         self.first = False
 
     @property
@@ -71,18 +70,18 @@ class Pull:
         """Read and publish all there is. Unfinished if time is over, NotConnected, RetryLater or Refused."""
         await self._markers.load()
         self.first = attachments.ENTITY not in self._markers
-        await self._reference.refresh()
+        daily = await self._reference.refresh()
         changes = await self._changes()
         for entity in BEFORE_BILLS:
-            await self._read(entity, changes)
+            await self._read(entity, changes, daily=daily)
         attached_until = await self._read_attachments(changes)
-        await self._read(BILL, changes)
+        await self._read(BILL, changes, daily=daily)
         await self._delete(changes)
         everything = self._attachments_window().since == attachments.ALL
         attached_since = self._beginning if everything else attachments.ALL
         for some in parts(await self._attachments.missing(self._attachments_deleted(changes)), SOME):
             await self._complete(sorted(await self._attachments.confirm(some)))
-        await self._complete(self._publisher.bills_left(attached_since))
+        await self._complete(self._publisher.bills_to_complete(attached_since))
         await self._markers.move(attachments.ENTITY, Marker(until=attached_until))
 
     async def _changes(self) -> Capture | None:
@@ -112,22 +111,20 @@ class Pull:
         """What changed since, attachments included if QuickBooks captures them."""
         names = [entity.name for entity in ENTITIES]
         try:
-            changes = await self._company.changes([*names, attachments.ENTITY], since)
+            return await self._company.changes([*names, attachments.ENTITY], since)
         except Unsupported:
             return await self._company.changes(names, since)
-        self._attachments_told = True
-        return changes
 
     async def _read_attachments(self, changes: Capture | None) -> datetime:
         marker, window = self._markers[attachments.ENTITY], self._attachments_window()
-        if changes is None or not self._attachments_told or not marker.quiet:
+        if changes is None or attachments.ENTITY not in changes.asked or not marker.quiet:
             return await self._attachments.read(window, again=marker.republish)
         await self._attachments.take(changes.live.get(attachments.ENTITY, []), since=window.since)
         return whole(changes.time)
 
     def _attachments_deleted(self, changes: Capture | None) -> list[str] | None:
         """The attachments that change data capture names as deleted, None if it does not tell."""
-        if changes is None or not self._attachments_told:
+        if changes is None or attachments.ENTITY not in changes.asked:
             return None
         return changes.deleted.get(attachments.ENTITY, [])
 
@@ -140,10 +137,10 @@ class Pull:
                 await self._markers.move(BILL.name, replace(marker, damaged=tuple(sorted(damaged))))
             self._pause(progress=self._publisher.total > done)
 
-    async def _read(self, entity: Entity, changes: Capture | None) -> None:
+    async def _read(self, entity: Entity, changes: Capture | None, *, daily: bool) -> None:
         marker = self._markers[entity.name]
         salvage = Salvage(self._bus, self._company, entity.name, inactive=entity.lists_names, damaged=marker.damaged)
-        if self._reference.was_due:
+        if daily:
             await self._publisher.rows(entity, await salvage.again())
         if changes is not None and marker.quiet:
             await self._publisher.rows(entity, changes.live.get(entity.name, []))

@@ -19,12 +19,12 @@ from common import http as requests
 from common import quickbooks as wire
 from common.connections import Connections, Grant
 from common.errors import Refused, RetryLater, WeirError
-from common.settings import Settings, loopback
+from common.settings import loopback
 from common.wire import WireError, read
 from services.puller.content import is_page
 from services.puller.download import TooLarge, Unobtainable, download
 from services.puller.limits import METERED_FOR
-from services.puller.window import Page, Row, Unreadable, Window, literal, statement
+from services.puller.window import PAGE, Page, Row, Unreadable, Window, literal, statement
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -96,8 +96,12 @@ class _Head(msgspec.Struct, rename="pascal"):
 
 
 class Capture(NamedTuple):
-    """An answer of change data capture: live objects and ids of deleted ones, by entity, and how many in all."""
+    """An answer of change data capture: live objects and ids of deleted ones, by entity, and how many in all.
 
+    `asked` are the entities it tells of, those without a change included.
+    """
+
+    asked: frozenset[str]
     time: datetime
     total: int
     live: dict[str, list[Row]]
@@ -111,14 +115,21 @@ class Company:
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, connections: Connections, settings: Settings, workspace: str, realm: str
+        self,
+        http: httpx.AsyncClient,
+        connections: Connections,
+        api_url: str,
+        workspace: str,
+        realm: str,
+        *,
+        size: int = PAGE,
     ) -> None:
         self._http = http
         self._connections = connections
-        self._base = f"{settings.quickbooks_api_url}/v3/company/{realm}"
+        self._base = f"{api_url}/v3/company/{realm}"
         self._damaged = False
         """Whether a query failed over a damaged object: those that close in on it are not each worth a wait."""
-        self.size = settings.quickbooks_page
+        self.size = size
         self.workspace = workspace
         self.realm = realm
 
@@ -130,7 +141,7 @@ class Company:
         try:
             answer = await self.query(entity, statement(entity, window, inactive=inactive, size=self.size))
         except Damaged as error:
-            log.warning("quickbooks.page_damaged", entity=entity, since=window.since.isoformat(), error=error)
+            log.debug("quickbooks.page_damaged", entity=entity, since=window.since.isoformat(), error=error)
             if window.until is not None:
                 raise Unreadable(str(error), window.until) from error
             count = await self.query(entity, f"SELECT COUNT(*) FROM {entity}")  # noqa: S608 (our own words)
@@ -173,7 +184,8 @@ class Company:
 
         An answer of 1000 objects was cut off, and what it lacks is the deletions.
         """
-        return await self._ask("cdc", _capture, entities=",".join(entities), changedSince=literal(since))
+        parse = partial(_capture, frozenset(entities))
+        return await self._ask("cdc", parse, entities=",".join(entities), changedSince=literal(since))
 
     async def read(self, entity: str, ident: str) -> Row:
         """One object; Missing if it is gone."""
@@ -225,11 +237,11 @@ class Company:
             await anyio.sleep(wait * random.uniform(0.5, 1.5))
             response = await self._send(path, params, statement, grant)
         if response.status_code != 200:
-            await self._refused(path, response, wire.fault(response.status_code, response.content))
+            await self._refused(path, response, wire.fault(response.status_code, response.content), grant)
         try:
             return parse(response.content)
         except wire.FaultError as error:
-            await self._refused(path, response, error.fault)
+            await self._refused(path, response, error.fault, grant)
         except (WireError, UnicodeDecodeError) as error:
             log.warning("quickbooks.unreadable", path=path, tid=_tid(response), error=error)
             raise RetryLater(f"QuickBooks' answer to {path} cannot be read: {error}") from None
@@ -265,14 +277,14 @@ class Company:
         except httpx.TransportError as error:
             raise RetryLater(f"QuickBooks cannot be reached: {type(error).__name__}") from None
 
-    async def _refused(self, path: str, response: httpx.Response, fault: wire.Fault) -> NoReturn:
-        # A missing object is the answer hoped for when a deletion is confirmed.
-        report = log.info if fault.code == _MISSING else log.warning
+    async def _refused(self, path: str, response: httpx.Response, fault: wire.Fault, grant: Grant) -> NoReturn:
+        # A missing object is the answer hoped for when a deletion is confirmed; a damaged one is closed in on.
+        report = log.info if fault.code in {_MISSING, _DAMAGED, _BROKEN} else log.warning
         report("quickbooks.refused", path=path, status=response.status_code, code=fault.code, tid=_tid(response))
         said = f"QuickBooks refused {path}: {fault}"
         if fault.code in _LOST:
             why, fix = _LOST[fault.code]
-            raise await self._connections.lost(self.workspace, why, fix=fix)
+            raise await self._connections.lost(self.workspace, why, fix=fix, grant=grant)
         if fault.code in _PAUSED:
             raise await self._connections.paused(self.workspace, *_PAUSED[fault.code])
         if fault.code in _THROTTLED:
@@ -293,7 +305,7 @@ def _row(entity: str, item: msgspec.Raw) -> Row:
     return Row(head.id, head.meta_data.last_updated_time, item)
 
 
-def _capture(body: bytes) -> Capture:
+def _capture(asked: frozenset[str], body: bytes) -> Capture:
     changes = wire.changes(body)
     live: dict[str, list[Row]] = {}
     deleted: dict[str, list[str]] = {}
@@ -304,7 +316,7 @@ def _capture(body: bytes) -> Capture:
                 deleted.setdefault(entity, []).append(head.id)
             else:
                 live.setdefault(entity, []).append(Row(head.id, head.meta_data.last_updated_time, item))
-    return Capture(changes.time, changes.total, live, deleted)
+    return Capture(asked, changes.time, changes.total, live, deleted)
 
 
 def _tid(response: httpx.Response) -> str:

@@ -21,41 +21,41 @@ TAX_CODES = "TaxCode"
 
 
 class Reference:
-    """The daily part of a pull; `was_due` says whether this pull is the one of the day."""
+    """The daily part of a pull."""
 
     def __init__(self, company: Company, markers: Markers, publisher: Publisher) -> None:
         self._company = company
         self._markers = markers
         self._publisher = publisher
-        self.was_due = False
 
-    async def refresh(self) -> None:
-        """Read and publish what is due, and tell the publisher the home currency."""
-        await self._refresh(COMPANY, "company", self._company_info)
+    async def refresh(self) -> bool:
+        """Read and publish what is due, and tell the publisher the home currency; whether anything was due."""
+        company = await self._refresh(COMPANY, "company", self._company_info)
         await self._publisher.learn_home_currency()
-        await self._refresh(TAX_CODES, "taxcode", self._tax_codes)
+        tax_codes = await self._refresh(TAX_CODES, "taxcode", self._tax_codes)
+        return company or tax_codes
 
     async def _refresh(
         self, name: str, kind: RecordKind, read: Callable[[], Awaitable[tuple[datetime, list[wire.Normalized]]]]
-    ) -> None:
+    ) -> bool:
         marker = self._markers[name]
         if marker.until is not None and marker.quiet and now() - marker.until < EVERY:
-            return
-        self.was_due = True
+            return False
         at, found = await read()
         records = [record(kind, item, self._company) for item in found]
         await self._publisher.records(kind, records, republish=marker.republish)
         await self._markers.move(name, Marker(until=at))
+        return True
 
     async def _company_info(self) -> tuple[datetime, list[wire.Normalized]]:
-        at, companies = await self._all("CompanyInfo")
+        at, companies = await self._all(COMPANY)
         _, preferences = await self._all("Preferences")
         return at, [wire.company(item, next(iter(preferences), None)) for item in companies]
 
     async def _tax_codes(self) -> tuple[datetime, list[wire.Normalized]]:
         at, listed = await self._all("TaxRate", inactive=True)
         rates = {rate.id: rate for rate in map(wire.tax_rate, listed)}
-        _, codes = await self._all("TaxCode", inactive=True)
+        _, codes = await self._all(TAX_CODES, inactive=True)
         return at, [wire.tax_code(code, rates) for code in codes]
 
     async def _all(self, entity: str, *, inactive: bool = False) -> tuple[datetime, list[msgspec.Raw]]:

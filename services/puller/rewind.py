@@ -16,7 +16,8 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.errors import Conflict, Refused
-from common.messages import Backfill, Done, Rewind, Tick, Workspace, now
+from common.messages import Backfill, Done, Rewind, Workspace, now
+from common.ticks import ask_for_pull
 from services.puller import attachments, reference
 from services.puller.entities import DELETIONS, ENTITIES
 from services.puller.marker import Marker, Markers, Moved, rewound
@@ -105,8 +106,7 @@ class Rewinder:
             return
 
     async def _tick(self, workspace: str, reason: Literal["rewind", "backfill"]) -> Done:
-        tick = Tick(workspace=workspace, reason=reason, asked_at=now())
-        await self._bus.publish(subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls)
+        await ask_for_pull(self._bus, workspace, reason)
         return Done()
 
 

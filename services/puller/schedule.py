@@ -12,6 +12,8 @@ from common import subjects
 from common.bus import Bus
 from common.messages import Tick, now
 
+GAP = 60.0
+"""Seconds from the beginning of a pull to that of one that a webhook asks for: QuickBooks meters reads."""
 JITTER = 0.05
 """Part of the cadence by which pulls are spread, so that workspaces do not march in step."""
 
@@ -30,3 +32,10 @@ async def schedule_next(bus: Bus, workspace: str) -> datetime:
 async def pull_again(bus: Bus, tick: Tick) -> None:
     """Put the tick back, to go on where this pull stopped."""
     await bus.publish(subjects.pull(bus.region, tick.workspace), tick, stream=bus.topology.pulls)
+
+
+def wait_for_quiet(began_at: datetime | None, at: datetime) -> float:
+    """Seconds until a webhook may have a company pulled whose newest pull began at `began_at`; 0 if it may now."""
+    if began_at is None:
+        return 0.0
+    return min(GAP, max(0.0, GAP - (at - began_at).total_seconds()))

@@ -22,11 +22,11 @@ from common.consume import Delivery
 from common.errors import ATTEMPTS, Conflict, Fate, NotConnected, Paused, Refused, RetryLater, verdict
 from common.lease import Taken, lease
 from common.messages import Notice, Tick, Workspace, now
+from common.ticks import ask_for_pull
 from services.puller.progress import Progress, last_began
 from services.puller.pull import Pull, Unfinished
 from services.puller.quickbooks import Company
-from services.puller.schedule import pull_again, schedule_next
-from services.puller.webhooks import wait_for_quiet
+from services.puller.schedule import pull_again, schedule_next, wait_for_quiet
 
 log = structlog.get_logger()
 
@@ -63,8 +63,7 @@ class Ticks:
         present = {name.rpartition(".")[2] for name in await self._bus.subjects(stream, f"{region}.>")}
         async for workspace in self._connections.connected(but=present):
             log.info("puller.woken", workspace=workspace)
-            tick = Tick(workspace=workspace, reason="connected", asked_at=now())
-            await self._bus.publish(subjects.pull(region, workspace), tick, stream=stream)
+            await ask_for_pull(self._bus, workspace, "connected")
 
     async def handle(self, deliveries: Sequence[Delivery[Tick]]) -> None:
         """Pull all these workspaces at once; each tick is settled on its own."""
@@ -116,7 +115,7 @@ class Ticks:
                 await progress.ended(pull.counts, await schedule_next(self._bus, workspace))
 
     def _begin(self, known: Workspace, realm: str, progress: Progress) -> Pull:
-        company = Company(self._http, self._connections, self._bus.settings, known.id, realm)
+        company = Company(self._http, self._connections, self._bus.settings.quickbooks_api_url, known.id, realm)
         beginning = datetime.combine(known.backfill_from or self._bus.settings.backfill_from, time.min, UTC)
         return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice)
 

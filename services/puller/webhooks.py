@@ -21,8 +21,9 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.errors import Refused
-from common.messages import Done, Refusal, Tick, Webhook, now
+from common.messages import Done, Refusal, Webhook, now
 from common.quickbooks.events import Event, events
+from common.ticks import ask_for_pull
 from common.wire import WireError, fingerprint
 from services.puller.entities import DELETIONS, ENTITIES
 from services.puller.marker import Marker, Markers
@@ -30,8 +31,6 @@ from services.puller.window import whole
 
 log = structlog.get_logger()
 
-GAP = 60.0
-"""Seconds from the beginning of a pull to that of one that a webhook asks for: QuickBooks meters reads."""
 AHEAD = timedelta(minutes=5)
 """How far QuickBooks' clock may be ahead of ours."""
 SETTLES = 0.25
@@ -109,10 +108,7 @@ class Webhooks:
         if await self._waiting(workspace):
             log.info("webhook.tick_waits", workspace=workspace, events=len(new))
             return
-        tick = Tick(workspace=workspace, reason="webhook", asked_at=now())
-        await self._bus.publish(
-            subjects.pull(self._bus.region, workspace), tick, stream=self._bus.topology.pulls, key=identity(new)
-        )
+        await ask_for_pull(self._bus, workspace, "webhook", key=identity(new))
         log.info("webhook.brought_forward", workspace=workspace, events=len(new))
 
     async def _waiting(self, workspace: str) -> bool:
@@ -172,10 +168,3 @@ def identity(new: Sequence[Event]) -> str:
     """
     newest = max(whole(event.at) for event in new)
     return f"webhook-{fingerprint(sorted({event for event in new if whole(event.at) == newest}))}"
-
-
-def wait_for_quiet(began_at: datetime | None, at: datetime) -> float:
-    """Seconds until a webhook may have a company pulled whose newest pull began at `began_at`; 0 if it may now."""
-    if began_at is None:
-        return 0.0
-    return min(GAP, max(0.0, GAP - (at - began_at).total_seconds()))

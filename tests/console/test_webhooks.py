@@ -21,7 +21,7 @@ from common.messages import Bill, Done, Webhook, now
 from common.quickbooks.events import Event
 from common.settings import Settings
 from services.console import webhooks as console_webhooks
-from services.puller import webhooks as puller_webhooks
+from services.puller import schedule
 from tests.console.test_console import console
 from tests.loopback import listening
 from tests.puller.stand import KEY, World, puller, running, until
@@ -154,7 +154,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(bus: Bus, monkeypatch
 async def test_a_bill_changed_in_quickbooks_is_here_at_once(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: Format
 ) -> None:
-    monkeypatch.setattr(puller_webhooks, "GAP", 1.0)
+    monkeypatch.setattr(schedule, "GAP", 1.0)
     sandbox = world.sandbox.control
     async with puller(verified(world.settings)), console(world.settings, tmp_path / "log") as browser:
         await world.first_pull()

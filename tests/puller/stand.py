@@ -364,8 +364,8 @@ def _shown(kind: RecordKind, item: dict[str, Any], on: dict[str, set[tuple[str, 
     match kind:
         case "bill":
             total, balance = Decimal(item["TotalAmt"]), Decimal(item["Balance"])
-            memo, files = item.get("PrivateNote"), on.get(item["Id"], set())
-            return item["VendorRef"]["value"], total, balance, item.get("DocNumber"), memo, files
+            number, memo = item.get("DocNumber") or None, item.get("PrivateNote") or None
+            return item["VendorRef"]["value"], total, balance, number, memo, on.get(item["Id"], set())
         case "vendorcredit" | "billpayment":
             return item["VendorRef"]["value"], Decimal(item["TotalAmt"]), item.get("PrivateNote")
         case "company":

@@ -5,7 +5,6 @@ is stored must equal what QuickBooks shows, each version published once, no mark
 """
 
 import asyncio
-import contextlib
 import hashlib
 import random
 import types
@@ -99,8 +98,11 @@ class Books:
 
     def act(self, act: str) -> None:
         """One thing that somebody does in QuickBooks; refused if what it is about was deleted a moment ago."""
-        with contextlib.suppress(httpx.HTTPStatusError):
+        try:
             self._act(act)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != 400:
+                raise
 
     def _act(self, act: str) -> None:
         at = (now() + timedelta(seconds=self.offset)).isoformat()
@@ -148,7 +150,8 @@ class Books:
     async def pull(self, *, awaits: int = 1 << 30, seconds: float = 60.0) -> bool:
         """Pull, crashing at an await; whether the pull came to its end."""
         for attempt in range(8):
-            company = Company(self.client, self.connections, self.bus.settings, self.workspace, self.realm)
+            url = self.bus.settings.quickbooks_api_url
+            company = Company(self.client, self.connections, url, self.workspace, self.realm, size=PAGE)
             progress = Progress(self.bus, self.workspace, self.realm)
             beginning = datetime.combine(self.bus.settings.backfill_from, time.min, UTC)
             pull = Pull(self.bus, company, progress, beginning=beginning, seconds=seconds)
@@ -242,7 +245,7 @@ class Books:
 async def opened(world: World, seed: int, *, bills: int) -> AsyncIterator[Books]:
     """Books of a new company in a workspace of their own, connected, and everything published about them."""
     realm, workspace = world.sandbox.company(bills=0), f"law-{uuid.uuid4().hex[:12]}"
-    settings = world.settings.model_copy(update={"quickbooks_page": PAGE, "pull_overlap": OVERLAP})
+    settings = world.settings.model_copy(update={"pull_overlap": OVERLAP})
     bus = Bus(settings, "puller")
     await bus.connect()
     async with http.client() as client:

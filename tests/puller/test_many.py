@@ -186,6 +186,7 @@ def drafted(vendor: Any, memo: str) -> Any:
     line.AccountBasedExpenseLineDetail.AccountRef = account
     bill: Any = Bill()
     bill.VendorRef, bill.PrivateNote = vendor.to_ref(), memo
+    bill.TxnDate = bill.DueDate = now().date().isoformat()
     bill.Line.append(line)
     return bill
 
@@ -234,4 +235,18 @@ async def test_a_real_client_writes_while_pulls_go_on(world: World, books: Any, 
         assert await differences(world) == []
         assert repeated(seen()) == []
         assert "failed" not in {notice.kind for notice in await world.notices()}
+    books.session.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_what_a_real_client_leaves_empty_is_not_there(world: World, books: Any) -> None:
+    vendor, *_ = Vendor.filter(Active=True, qb=books)
+    bill = drafted(vendor, "no dates")
+    bill.TxnDate = bill.DueDate = ""  # as the client itself begins
+    made = bill.save(qb=books)
+    assert made.TxnDate
+    assert made.DueDate
+    async with puller(world.settings):
+        await world.first_pull()
+        assert await differences(world) == []
     books.session.close()

@@ -31,18 +31,17 @@ from common.oauth import OAuthApp, Tokens
 from common.quickbooks.events import Event
 from common.settings import Settings
 from common.vault import Vault
-from services.puller import webhooks
+from services.puller import schedule, webhooks
 from services.puller.entities import DELETIONS, ENTITIES
 from services.puller.marker import Marker
+from services.puller.schedule import GAP, wait_for_quiet
 from services.puller.webhooks import (
     AHEAD,
-    GAP,
     Webhooks,
     genuine,
     identity,
     pulled,
     unread,
-    wait_for_quiet,
 )
 from services.puller.window import Window
 from tests.puller.stand import KEY, World, puller, until
@@ -441,7 +440,7 @@ async def test_what_cannot_be_trusted_or_read_is_refused(desk: Desk, settings: S
 async def test_a_change_is_pulled_long_before_it_is_due(
     world: World, monkeypatch: pytest.MonkeyPatch, format_: Format
 ) -> None:
-    monkeypatch.setattr(webhooks, "GAP", 0.5)
+    monkeypatch.setattr(schedule, "GAP", 0.5)
     settings = world.settings.model_copy(update={"quickbooks_webhook_verifier": SecretStr(VERIFIER)})
     async with puller(settings):
         await world.first_pull()
