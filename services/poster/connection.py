@@ -58,9 +58,9 @@ async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange)
 
 
 async def take_back(http: httpx.AsyncClient, app: OAuthApp, tokens: Tokens, renew: Renew) -> None:
-    """Drop what the person agreed to, then revoke the token; Dead if it is gone, RetryLater while Qonto does not answer.
+    """Drop what the person agreed to (`DELETE /v2/oauth2/consents`), then revoke the refresh token.
 
-    Dropping takes a valid access token (`DELETE /v2/oauth2/consents`).
+    Dead if the grant is gone, RetryLater while Qonto does not answer.
     """
     response = await _drop_consent(http, tokens)
     if response.status_code == 401:  # most often the access token has merely ended

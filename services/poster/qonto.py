@@ -17,7 +17,7 @@ from aiolimiter import AsyncLimiter
 
 from common import http as transport
 from common import qonto as wire
-from common.connections import Connections
+from common.connections import Connections, Grant
 from common.errors import RetryLater, WeirError
 from common.messages import Entry
 from common.wire import WireError

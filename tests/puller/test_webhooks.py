@@ -22,9 +22,8 @@ from structlog.testing import capture_logs
 from common import http, subjects
 from common.buckets import Bucket
 from common.bus import Bus
-from common.connections import Account, Connections
+from common.connections import Account, Connection, Connections
 from common.errors import Refused
-from common.grants import Connection
 from common.lease import lease
 from common.messages import AccountClaim, Bill, Done, Exchange, Refusal, Tick, Webhook, now
 from common.oauth import OAuthApp, Tokens
