@@ -411,12 +411,9 @@ class Bus:
                 level = log.info if isinstance(error, WeirError) else log.error
                 level("call.refused", subject=subject, error=error, exc_info=not isinstance(error, WeirError))
                 return codec.encode(
-                    Refusal(
-                        why=result.why,
-                        fix=result.fix,
-                        retry=result.fate is Fate.RETRY,
-                        reason="not-connected" if isinstance(error, NotConnected) else None,
-                    )
+                    Refusal(why=error.why, fix=error.fix, retry=True, reason="not-connected")
+                    if isinstance(error, NotConnected)
+                    else Refusal(why=result.why, fix=result.fix, retry=result.fate is Fate.RETRY)
                 )
 
         self.broker.subscriber(subject, queue=self.service, max_workers=CALL_WORKERS, decoder=_raw)(handle)

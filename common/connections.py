@@ -21,10 +21,10 @@ from common.buckets import Bucket, Kept
 from common.bus import Bus
 from common.consent import Consent, Identify, Stated
 from common.errors import Conflict, NotConnected, Paused, RetryLater, UserError, backoff
-from common.messages import Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, now
+from common.messages import NAMES, Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, now
 from common.notices import Notices
 from common.oauth import BadClient, Dead, OAuthApp, Tokens
-from common.register import NAMES, Account, Connection, Grant, Pause, Register
+from common.register import Account, Connection, Grant, Pause, Register
 from common.revocations import Revocations
 from common.vault import Damaged, Sealed, Vault
 
@@ -126,6 +126,10 @@ class Connections:
         kept = await self._register.get(workspace)
         return kept.value.account if kept is not None and kept.value.state == "connected" else None
 
+    async def required(self, workspace: str) -> str:
+        """The connected account; NotConnected with the reason if there is none. Asks nobody."""
+        return (await self._register.usable(workspace)).value.account
+
     async def workspace_of(self, account: str) -> str | None:
         """The workspace that is connected to this account, or None."""
         return await self._accounts.workspace_of(account)
@@ -171,7 +175,7 @@ class Connections:
         if await self._register.amend(workspace, mark) is not None:
             log.warning("connection.paused", workspace=workspace, provider=self.provider, why=why)
             await self._notices.tell(workspace, "paused", why, fix)
-        return Paused(f"{self._name} does not serve {workspace} for now: {why}")
+        return Paused(self.provider, workspace, why, fix=fix)
 
     async def resumed(self, workspace: str) -> None:
         """Record that the provider serves this workspace, and tell its owner if it did not before."""
@@ -185,18 +189,20 @@ class Connections:
     async def _lose(
         self, workspace: str, why: str, fix: str | None, *, access: str | None, forget: bool
     ) -> NotConnected:
+        step = fix or f"reconnect {self._name} in the console"
+
         def end(present: Connection) -> Connection | None:
             if present.state != "connected":
                 return None
             if access is not None and self._register.open(present).access != access:
                 raise RetryLater(f"{workspace} has been given access to {self._name} anew", delay=1.0)
             sealed = None if forget else present.sealed
-            return replace(present, state="needs-reconnect", since=now(), why=why, paused=None, sealed=sealed)
+            return replace(present, state="needs-reconnect", since=now(), why=why, fix=step, paused=None, sealed=sealed)
 
         if await self._register.amend(workspace, end) is not None:
             log.warning("connection.lost", workspace=workspace, provider=self.provider, why=why)
-            await self._notices.tell(workspace, "needs-reconnect", why, fix or f"reconnect {self._name} in the console")
-        return NotConnected(self.provider, workspace, why)
+            await self._notices.tell(workspace, "needs-reconnect", why, step)
+        return NotConnected(self.provider, workspace, why, fix=step)
 
     async def _refresh(self, workspace: str, rejected: str | None) -> tuple[Kept[Connection], Tokens]:
         async with self._register.exclusively(workspace):
@@ -284,7 +290,7 @@ class Connections:
                 return False
             # Read before the state changes: a claim that a reconnect renews after that is not ours to release.
             claim = await self._accounts.claim_revision(kept.value.account, workspace)
-            ended = replace(kept.value, state="disconnected", since=now(), why=_TO_REVOKE, paused=None)
+            ended = replace(kept.value, state="disconnected", since=now(), why=_TO_REVOKE, fix=None, paused=None)
             try:
                 await self._register.write(kept, ended)
             except Conflict:

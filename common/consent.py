@@ -18,10 +18,10 @@ from common.buckets import Bucket, Kept
 from common.bus import Bus
 from common.errors import Conflict, Refused, RetryLater, WeirError, backoff
 from common.lease import Taken
-from common.messages import Authorize, Connected, Exchange, Redirect, now
+from common.messages import NAMES, Authorize, Connected, Exchange, Redirect, now
 from common.notices import Notices
 from common.oauth import BadClient, Dead, OAuthApp, Tokens, new_state, new_verifier
-from common.register import NAMES, Account, Connection, Register
+from common.register import Account, Connection, Register
 from common.ticks import ask_for_pull
 from common.vault import Sealed, Vault
 

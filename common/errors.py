@@ -21,6 +21,8 @@ import msgspec
 import nats.errors
 import nats.js.errors
 
+from common.messages import NAMES, Provider
+
 ATTEMPTS = 8
 """Deliveries after which an error nobody foresaw is parked instead of retried."""
 
@@ -42,14 +44,26 @@ class RetryLater(WeirError):  # noqa: N818  (says what to do, like anyio's Would
 
 
 class NotConnected(RetryLater):
-    """The workspace has no usable grant at `provider`; what waits goes on after a person connects it."""
+    """The workspace has no usable grant at `provider`; what waits goes on after a person connects it.
 
-    def __init__(self, provider: str, workspace: str, why: str) -> None:
-        super().__init__(f"{workspace} is not connected to {provider}: {why}", delay=60.0)
+    `why` is how the connection stands, without the names in front of it in the message.
+    """
+
+    def __init__(self, provider: Provider, workspace: str, why: str, *, fix: str | None = None) -> None:
+        super().__init__(f"{workspace} is not connected to {NAMES[provider]}: {why}", delay=60.0)
+        self.provider = provider
+        self.why = why
+        self.fix = fix or f"connect {NAMES[provider]} in the console; it goes on by itself then"
 
 
 class Paused(RetryLater):
-    """The provider does not serve this workspace for now, and its owner knows; later pulls go on by themselves."""
+    """`provider` does not serve this workspace for now, and its owner knows; later pulls go on by themselves."""
+
+    def __init__(self, provider: Provider, workspace: str, why: str, *, fix: str) -> None:
+        super().__init__(f"{NAMES[provider]} does not serve {workspace} for now: {why}")
+        self.provider = provider
+        self.why = why
+        self.fix = fix
 
 
 class Conflict(WeirError):  # noqa: N818

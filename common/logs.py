@@ -16,6 +16,7 @@ _SECRET_NAME = re.compile(r"token|secret|password|authorization|cookie|master_ke
 _SECRET_TEXT = re.compile(
     r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"
     r"|(?:access_token|refresh_token|client_secret|code|token)['\"]?\s*[=:]\s*['\"]?[^&\s\"',}]+"
+    r"|\btoken\s+[a-z]+\s*:\s*\S+"
     r"|\bory_[a-z]{2}_[A-Za-z0-9._-]+"
     r"|//[^/\s:@]*:[^/\s@]+@"
 )

@@ -14,6 +14,9 @@ from typing import Literal
 import msgspec
 
 Provider = Literal["quickbooks", "qonto"]
+NAMES: dict[Provider, str] = {"quickbooks": "QuickBooks", "qonto": "Qonto"}
+"""Providers as people know them."""
+
 RecordKind = Literal["bill", "vendor", "customer", "taxcode", "billpayment", "vendorcredit", "company"]
 EntryKind = Literal["invoice", "transaction"]
 
@@ -21,6 +24,11 @@ EntryKind = Literal["invoice", "transaction"]
 def now() -> datetime:
     """The present instant in UTC."""
     return datetime.now(UTC)
+
+
+def said(instant: datetime) -> str:
+    """An instant as people read it, to the minute."""
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -500,12 +508,19 @@ class Tick(Message, frozen=True, kw_only=True, tag="tick.1"):
     asked_at: datetime
 
 
+LISTED = 10
+"""Texts of what was left out; more than these are only counted, in the last one."""
+
+
 class PullState(Part, frozen=True, kw_only=True):
     """How pulling a workspace stands, for people; the puller only takes from it how long ago the last pull began.
 
     `began_at` is when the newest pull began, `finished_at` when one last read all there was. `entity` and
     `read_until` say where an unfinished pull stands; `counts` are the records it published, or the last one
-    did; `failing` is why the newest pull failed, with `fix` as the next step.
+    did, and `first` says that it is a first one; `failing` is why the newest pull did not get to its end, with
+    `fix` as the next step. Where nothing failed but a person has to connect or mend a provider's account,
+    `waits_for` names the provider. `failures` are those in a row. `left_out` are at most LISTED texts: what the
+    last whole pull had to leave out.
     """
 
     realm: str
@@ -514,10 +529,13 @@ class PullState(Part, frozen=True, kw_only=True):
     next_at: datetime | None = None
     entity: str | None = None
     read_until: datetime | None = None
-    backfilling: bool = False
+    first: bool = False
     counts: dict[str, int] = {}
     failing: str | None = None
     fix: str | None = None
+    failures: int = 0
+    waits_for: Provider | None = None
+    left_out: tuple[str, ...] = ()
 
 
 NoticeKind = Literal[
@@ -650,7 +668,10 @@ class Done(Message, frozen=True, kw_only=True, tag="done.1"):
 
 
 class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
-    """The call was refused; `retry` says whether the same call may succeed later."""
+    """The call was refused; `retry` says whether the same call may succeed later.
+
+    With `reason` "not-connected", `why` says of the connection alone how it stands.
+    """
 
     why: str
     fix: str | None = None

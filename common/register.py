@@ -20,9 +20,6 @@ from common.messages import Provider, now
 from common.oauth import Tokens
 from common.vault import Sealed, Vault
 
-NAMES: dict[Provider, str] = {"quickbooks": "QuickBooks", "qonto": "Qonto"}
-"""Providers as people know them."""
-
 LEASE_WAIT = 30.0
 """Seconds to wait for whoever makes, renews or revokes a workspace's tokens."""
 
@@ -60,7 +57,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a connection. `account` is the realm or organization; `sealed` holds the tokens.
 
     A connection that `needs-reconnect` may keep its tokens, and one that is `disconnected` until they are
-    revoked: in neither state are they used for anything else. `idle_window` is the longest time the refresh
+    revoked: in neither state are they used for anything else. `why` and `fix` say how it came to that and what
+    the next step is. `idle_window` is the longest time the refresh
     token was ever good for without use, `warned` the days before its end that were announced last, `earlier`
     the accounts the workspace had before this one.
     """
@@ -77,6 +75,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     idle_window: timedelta | None = None
     warned: int | None = None
     why: str | None = None
+    fix: str | None = None
     paused: Pause | None = None
     earlier: tuple[str, ...] = ()
 
@@ -134,9 +133,20 @@ class Register:
     def checked(self, workspace: str, kept: Kept[Connection] | None) -> Kept[Connection]:
         """`kept` if its tokens may be used, else NotConnected with the reason."""
         if kept is None or not kept.value.usable:
-            why = "never connected" if kept is None else kept.value.why or kept.value.state
-            raise NotConnected(self.provider, workspace, why)
+            raise self.absent(workspace, None if kept is None else kept.value)
         return kept
+
+    def absent(self, workspace: str, connection: Connection | None) -> NotConnected:
+        """The error that says why there are no tokens to use."""
+        match connection:
+            case None:
+                return NotConnected(self.provider, workspace, "never connected")
+            case Connection(state="disconnected", why=why):
+                return NotConnected(self.provider, workspace, why or "disconnected")
+            case Connection(why=None):
+                return NotConnected(self.provider, workspace, "it needs to be reconnected")
+            case Connection(why=why, fix=fix):
+                return NotConnected(self.provider, workspace, f"it needs to be reconnected, because {why}", fix=fix)
 
     async def write(self, kept: Kept[Connection] | None, connection: Connection) -> Kept[Connection]:
         """Put `connection` in the place of what was read; Conflict if that moved on."""
@@ -178,7 +188,7 @@ class Register:
     def open(self, connection: Connection) -> Tokens:
         """The tokens of a connection that holds some."""
         if connection.sealed is None:
-            raise NotConnected(self.provider, connection.workspace, connection.why or connection.state)
+            raise self.absent(connection.workspace, connection)
         data = self._vault.open(connection.sealed, workspace=connection.workspace, provider=self.provider)
         return codec.decode(data, Tokens)
 

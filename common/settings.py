@@ -21,6 +21,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common import subjects
 from common.errors import UserError
 
+READS_WARN_AT = (0.8, 0.9, 1.0)
+"""Shares of `quickbooks_monthly_reads` from which on people are warned."""
+
 
 def loopback(url: str) -> bool:
     """Whether the URL's host can only be this machine."""

@@ -4,45 +4,13 @@ from datetime import datetime
 
 import msgspec
 
-from common import subjects
+from common import standing, subjects
 from common.buckets import Bucket
 from common.bus import Bus
-from common.messages import Provider, PullState, Workspace, now
+from common.messages import NAMES, Provider, PullState, Workspace, now, said
+from common.standing import Connection, Pause, Standing
 
-
-class Pause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a provider does not serve a connection for now, and what mends it."""
-
-    why: str
-    fix: str
-
-
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """The readable part of a connection; the sealed tokens beside it are never decoded here.
-
-    `name` is what the provider calls the account.
-    """
-
-    workspace: str
-    account: str
-    state: str
-    since: datetime
-    name: str | None = None
-    why: str | None = None
-    paused: Pause | None = None
-    refresh_expires_at: datetime | None = None
-    hard_expires_at: datetime | None = None
-
-    @property
-    def label(self) -> str:
-        """The account as people know it, and its id."""
-        return f"{self.name} ({self.account})" if self.name else self.account
-
-    @property
-    def ends_at(self) -> datetime | None:
-        """When the grant ends unless it is used before, or for good; None if the provider does not say."""
-        ends = [end for end in (self.refresh_expires_at, self.hard_expires_at) if end is not None]
-        return min(ends, default=None)
+__all__ = ["Connection", "Pause", "Standing", "Tenant", "metered", "tenant", "tenants"]
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +25,51 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     pull: PullState | None = None
     reads: int = 0
 
+    @property
+    def known(self) -> bool:
+        """Whether it was ever connected or pulled."""
+        return self.created_at is not None or bool(self.connections)
+
     def connected(self, provider: Provider) -> bool:
         """Whether this provider can be worked with now."""
         return provider in self.connections and self.connections[provider].state == "connected"
 
-    @property
-    def pulling(self) -> bool:
-        """Whether the newest pull has not come to its end."""
-        return self.pull is not None and (self.pull.finished_at is None or self.pull.finished_at < self.pull.began_at)
-
     def bound(self, provider: Provider) -> bool:
         """Whether an account of this provider belongs to the workspace until it is disconnected."""
         return provider in self.connections and self.connections[provider].state != "disconnected"
+
+    def standing(self, provider: Provider) -> Standing:
+        """How the connection to a provider stands, for people."""
+        return standing.of_connection(provider, self.connections.get(provider))
+
+    @property
+    def pull_standing(self) -> Standing | None:
+        """How pulling stands, for people; None where there was nothing to pull yet."""
+        name, company = NAMES["quickbooks"], self.connections.get("quickbooks")
+        if company is None:
+            return None
+        pull = self._pull_of_company
+        last = f"; last read {said(pull.finished_at)}" if pull and pull.finished_at else ""
+        # The next step is that of the connection.
+        if company.state != "connected":
+            how = "disconnected" if company.state == "disconnected" else "to be reconnected"
+            return Standing("stopped", f"{name} is {how}{last}")
+        if pull is not None and pull.waits_for == "quickbooks" and company.paused is not None:
+            return Standing("waits", f"{name} is paused{last}")
+        if pull is None:
+            return Standing("waits", "no pull has begun yet", "see that `weir puller` runs if this lasts")
+        return standing.of_pull(pull)
+
+    @property
+    def left_out(self) -> str | None:
+        """What the last whole pull had to leave out, and how that is mended; None if nothing."""
+        pull = self._pull_of_company
+        return None if pull is None else standing.left_out(pull)
+
+    @property
+    def _pull_of_company(self) -> PullState | None:
+        company = self.connections.get("quickbooks")
+        return self.pull if self.pull and company and self.pull.realm == company.account else None
 
 
 async def tenants(bus: Bus) -> list[Tenant]:
@@ -99,13 +100,20 @@ async def tenant(bus: Bus, workspace: str) -> Tenant:
     created = await Bucket(bus, "workspaces", Workspace).get(workspace)
     pull = await Bucket(bus, "pulls", PullState).get(workspace)
     bucket = Bucket(bus, "connections", Connection)
-    providers: tuple[Provider, ...] = ("quickbooks", "qonto")
-    kept = {provider: await bucket.get(f"{workspace}.{provider}") for provider in providers}
-    meter = subjects.meter(bus.region, "quickbooks", now(), workspace)
+    kept = {provider: await bucket.get(f"{workspace}.{provider}") for provider in NAMES}
     return Tenant(
         workspace=workspace,
         created_at=created.value.created_at if created else None,
         connections={provider: found.value for provider, found in kept.items() if found is not None},
         pull=pull.value if pull else None,
-        reads=(await bus.counted(bus.topology.meters, meter)).get(meter, 0),
+        reads=await _count(bus, subjects.meter(bus.region, "quickbooks", now(), workspace)),
     )
+
+
+async def metered(bus: Bus) -> int:
+    """This calendar month's metered reads of QuickBooks, of all workspaces together (UTC)."""
+    return await _count(bus, subjects.metered(bus.region, "quickbooks", now()))
+
+
+async def _count(bus: Bus, subject: str) -> int:
+    return (await bus.counted(bus.topology.meters, subject)).get(subject, 0)

@@ -31,7 +31,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """An error of QuickBooks, whatever shape it came in. `code` is empty where none was given."""
+    """An error of QuickBooks, whatever shape it came in. `code` is empty where none was given.
+
+    `detail` is None where it may repeat the token it is about ("Token expired: …", in full).
+    """
 
     status: int
     code: str
@@ -90,6 +93,8 @@ def single(body: bytes, entity: str) -> msgspec.Raw:
     return outer[entity]
 
 
+_OF_A_TOKEN = {"3200", "AuthenticationFailed", "AUTHENTICATION"}
+"""Codes and types of faults that are about the token, in both of the gateway's shapes."""
 _XML_ERROR = re.compile(r"<Error code=\"(\d+)\"[^>]*>(.*?)</Error>", re.DOTALL)
 _XML_PART = re.compile(r"<(Message|Detail)>(.*?)</\1>", re.DOTALL)
 
@@ -97,20 +102,20 @@ _XML_PART = re.compile(r"<(Message|Detail)>(.*?)</\1>", re.DOTALL)
 def fault(status: int, body: bytes) -> Fault:
     """Read an error body: `Fault` or `fault` JSON, the gateway's flat JSON, XML, or none of these."""
     try:
-        outer = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+        outer = _mapping(msgspec.json.decode(body))
+    except (msgspec.DecodeError, RecursionError):
         return _xml_fault(status, body)
-    if not isinstance(outer, dict):
-        outer = {}
-    inner = outer.get("Fault") or outer.get("fault") or {}
-    errors = inner.get("Error") or inner.get("error") or []
-    first: Mapping[str, Any] = errors[0] if isinstance(errors, list) and errors else outer
+    inner = _mapping(outer.get("Fault") or outer.get("fault"))
+    errors = inner.get("Error") or inner.get("error")
+    first = _mapping(errors[0] if isinstance(errors, list) and errors else errors) or outer
+    code = str(first.get("code") or "").lstrip("0")
+    kind = _text(inner.get("type") or outer.get("type"))
     return Fault(
         status=status,
-        code=str(first.get("code") or "").lstrip("0"),
+        code=code,
         message=str(first.get("Message") or first.get("message") or first.get("error") or f"HTTP {status}"),
-        detail=_text(first.get("Detail") or first.get("detail")),
-        kind=_text(inner.get("type") or outer.get("type")),
+        detail=None if code in _OF_A_TOKEN or kind in _OF_A_TOKEN else _text(first.get("Detail") or first.get("detail")),
+        kind=kind,
     )
 
 
@@ -136,6 +141,10 @@ def _time(outer: Mapping[str, msgspec.Raw]) -> datetime:
 
 def _objects(inner: Mapping[str, msgspec.Raw], entity: str) -> tuple[msgspec.Raw, ...]:
     return tuple(read(inner[entity], list[msgspec.Raw], entity)) if entity in inner else ()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Any) -> str | None:

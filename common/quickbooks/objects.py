@@ -48,6 +48,7 @@ class Attachable(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    sync_token: str | None
     created_at: datetime | None
     updated_at: datetime | None
     deleted: bool
@@ -59,8 +60,13 @@ class Attachable(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def changed(self) -> bool:
-        """Whether it is another one than when it was created; True if QuickBooks does not say when that was."""
-        return self.created_at is None or self.updated_at is None or self.updated_at > self.created_at
+        """Whether it is another one than when it was created; True if QuickBooks does not say when that was.
+
+        Its times are whole seconds, so one that was changed in its first second is told by its token alone.
+        """
+        if self.created_at is None or self.updated_at is None or self.updated_at > self.created_at:
+            return True
+        return self.sync_token != "0"
 
 
 def normalize(entity: str, raw: msgspec.Raw | bytes, *, home_currency: str | None = None) -> Normalized:
@@ -136,6 +142,7 @@ def attachable(raw: msgspec.Raw | bytes) -> Attachable:
     refs = (reference.entity_ref for reference in shape.attachable_ref)
     return Attachable(
         id=head.id,
+        sync_token=head.sync_token,
         created_at=maybe_utc(head.meta_data.create_time),
         updated_at=maybe_utc(head.meta_data.last_updated_time),
         deleted=deleted,

@@ -1,7 +1,8 @@
 """`weir`: what can be done from a terminal.
 
 Commands are named by import path and loaded when called, so an installation with one service's extra has
-that service's command and does not need the others' libraries.
+that service's command and does not need the others' libraries. The list of commands has a line for each; a
+command's own `--help` shows its docstring.
 """
 
 import os
@@ -42,13 +43,14 @@ app.command(
 app.command(
     "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
 )
-for _name, _what in (
-    ("puller", "Read QuickBooks."),
-    ("scorer", "Decide on bills."),
-    ("poster", "Post to Qonto."),
-    ("console", "Connect accounts in a browser."),
-    ("sandbox", "Stand-ins for QuickBooks and Qonto."),
-):
+_RUN = {
+    "puller": "Read QuickBooks.",
+    "scorer": "Decide on bills.",
+    "poster": "Post to Qonto.",
+    "console": "Connect accounts in a browser.",
+    "sandbox": "Stand-ins for QuickBooks and Qonto.",
+}
+for _name, _what in _RUN.items():
     app.command(f"services.{_name}.app:run", name=_name, group=_SERVICES, help=_what)
 
 
@@ -59,6 +61,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     code: object = 0
     try:
+        _explain(_command())
         code = app()
     except ImportError as error:
         missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
@@ -78,8 +81,18 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _command() -> str | None:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+
+
+def _explain(name: str | None) -> None:
+    """Have a command explain itself by its docstring; that of a service says no more than its line in the list."""
+    if name is not None and name in app and name not in _RUN:
+        app[name].help = None
+
+
 def _missing(error: ModuleNotFoundError) -> str:
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "all")
+    command = _command() or "all"
     extra = {"demo": "all", "up": "all", "score": "scorer"}.get(command, command)
     return (
         f"`weir {command}` needs {error.name}, which is not installed; `pip install '.[{extra}]'` in a clone brings it"

@@ -9,12 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from common.bus import Bus
-from common.messages import Provider, PullState, now
-from common.settings import Settings, load
-from common.tenants import Connection, Tenant, tenants
-from services.cli.pull import outcome, progress
+from common.messages import NAMES, now
+from common.settings import READS_WARN_AT, Settings, load
+from common.tenants import Standing, Tenant, metered, tenant, tenants
 
-NAMES: dict[Provider, str] = {"quickbooks": "QuickBooks", "qonto": "Qonto"}
 WIDTH = 12
 """Characters of the column of names."""
 
@@ -24,10 +22,12 @@ def connections(
     *,
     json: Annotated[bool, Parameter(negative="", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List workspaces with their two connections, pulls, and this month's metered reads."""
+    """List workspaces with their two connections and their pulls, and what to do about what does not work.
+
+    Ends with this month's metered reads of QuickBooks, of all workspaces together.
+    """
     settings = load()
-    found = anyio.run(_tenants, settings)
-    shown = [tenant for tenant in found if workspace in {None, tenant.workspace}]
+    shown, reads = anyio.run(_found, settings, workspace)
     console = Console(soft_wrap=True, highlight=False)
     if json:
         console.print(msgspec.json.encode({"workspaces": shown}).decode(), markup=False)
@@ -37,18 +37,20 @@ def connections(
         return
     for one in shown:
         _show(console, one)
-    reads, limit = sum(one.reads for one in found), settings.quickbooks_monthly_reads
-    warning = "; Intuit may stop answering before the month ends" if reads >= 0.8 * limit else ""
+    limit = settings.quickbooks_monthly_reads
+    warning = "; Intuit may stop answering before the month ends" if reads >= min(READS_WARN_AT) * limit else ""
     console.print(
         f"Metered reads of QuickBooks in {now():%B %Y}: {reads:,} of {limit:,} ({reads / limit:.1%}){warning}"
     )
 
 
-async def _tenants(settings: Settings) -> list[Tenant]:
+async def _found(settings: Settings, workspace: str | None) -> tuple[list[Tenant], int]:
+    """The workspaces to show, and the reads of all of them."""
     bus = Bus(settings, "cli")
     await bus.connect()
     try:
-        return await tenants(bus)
+        found = await tenants(bus) if workspace is None else [await tenant(bus, workspace)]
+        return [one for one in found if one.known], await metered(bus)
     finally:
         await bus.close()
 
@@ -56,39 +58,21 @@ async def _tenants(settings: Settings) -> list[Tenant]:
 def _show(console: Console, tenant: Tenant) -> None:
     console.print(Text(tenant.workspace, style="bold"))
     for provider, name in NAMES.items():
-        console.print(_row(name, _state(tenant.connections.get(provider))))
-    if tenant.pull is not None:
-        console.print(_row("Pull", _pull(tenant, tenant.pull)))
+        console.print(_row(name, tenant.standing(provider)))
+    if (pull := tenant.pull_standing) is not None:
+        console.print(_row("Pull", pull))
+    if tenant.left_out is not None:
+        console.print(Text(f"  {'':<{WIDTH}}").append(tenant.left_out, "bold red"))
+    if tenant.reads:
+        console.print(Text(f"  {'Reads':<{WIDTH}}{tenant.reads:,} metered this month"))
     console.print()
 
 
-def _row(name: str, said: Text) -> Text:
-    return Text(f"  {name:<{WIDTH}}").append_text(said)
-
-
-def _state(connection: Connection | None) -> Text:
-    if connection is None:
-        return Text("not connected", style="dim")
-    since = f"since {connection.since:%Y-%m-%d %H:%M} UTC"
-    if connection.paused is not None:
-        return _trouble("paused", f"{connection.label}: {connection.paused.why}", connection.paused.fix)
-    if connection.state == "connected":
-        left = f", good until {connection.ends_at:%Y-%m-%d}" if connection.ends_at else ""
-        return Text.assemble(("connected", "green"), f"  {connection.label}, {since}{left}")
-    why = f"{connection.label}: {connection.why or since}"
-    return _trouble(connection.state, why, "connect it in the console")
-
-
-def _pull(tenant: Tenant, state: PullState) -> Text:
-    if state.failing is not None:
-        return _trouble("failing", state.failing, state.fix)
-    if tenant.pulling or state.finished_at is None:
-        return Text(progress(state))
-    due = f", next {state.next_at:%H:%M} UTC" if state.next_at else ""
-    when = f"{state.finished_at:%Y-%m-%d %H:%M} UTC{due}"
-    return Text(f"{outcome(state)}, {when}; {tenant.reads:,} metered reads this month")
-
-
-def _trouble(state: str, why: str, fix: str | None) -> Text:
-    said = Text.assemble((state, "bold red"), f"  {why}")
-    return said if fix is None else said.append(f"\n  {'':<{WIDTH}}→ ", "dim").append(fix)
+def _row(name: str, stands: Standing) -> Text:
+    style = "green" if stands.good else "bold red" if stands.trouble else "dim"
+    row = Text.assemble(f"  {name:<{WIDTH}}", (stands.state, style))
+    if stands.detail:
+        row.append(f"  {stands.detail}")
+    if stands.fix is not None:
+        row.append(f"\n  {'':<{WIDTH}}→ ", "dim").append(stands.fix)
+    return row

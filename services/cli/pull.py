@@ -13,41 +13,53 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import RetryLater, UserError, WeirError
-from common.messages import Backfill, PullState, Refusal, Rewind
+from common.messages import NAMES, Backfill, PullState, Refusal, Rewind, said
 from common.settings import load
+from common.standing import left_out, outcome, progress
 from common.tenants import Tenant, tenant
 from common.ticks import ask_for_pull
 
 BEGINS_WITHIN = 60.0
 """Seconds in which some puller should take up what was asked for."""
+ANSWERS_WITHIN = 30.0
+"""Seconds in which a puller should set the markers back."""
 
+_NOT_WAITED = "Return at once, do not wait for its end."
 _Workspace = Annotated[str, Parameter(help="The workspace's name, as it was connected.")]
-_Since = Annotated[datetime, Parameter(help="A date or time, such as 2026-01-31.")]
+_Since = Annotated[datetime, Parameter(help="A date or time, such as 2026-01-31; UTC unless it names a zone.")]
+_From = Annotated[
+    datetime, Parameter(name=["--from"], help="A date or time, such as 2024-01-01; UTC unless it names a zone.")
+]
+_NoWait = Annotated[bool, Parameter(negative="", help=_NOT_WAITED)]
+_Now = Annotated[bool, Parameter(name=["--now", "--no-wait"], negative="", help=_NOT_WAITED)]
 
 
 class NotPulled(WeirError):  # noqa: N818
     """The pull that was asked for did not come to its end."""
 
 
-def pull(
-    workspace: _Workspace, *, now: Annotated[bool, Parameter(negative="", help="Do not wait for its end.")] = False
-) -> None:
+def pull(workspace: _Workspace, *, no_wait: _Now = False) -> None:
     """Pull WORKSPACE at once instead of at its next scheduled time, and say what came of it."""
-    anyio.run(_pull, _checked(workspace), not now)
+    anyio.run(_pull, _checked(workspace), no_wait)
 
 
-def rewind(workspace: _Workspace, to: _Since) -> None:
-    """Read everything of WORKSPACE that changed since TO again and publish it anew; nothing is posted twice."""
+def rewind(workspace: _Workspace, to: _Since, *, no_wait: _NoWait = False) -> None:
+    """Read everything of WORKSPACE that changed since TO again, and publish it anew.
+
+    Nothing is posted twice: what Qonto holds already is found again.
+    """
     since = _instant(to)
-    anyio.run(_ask, _checked(workspace), "rewind", Rewind(workspace=workspace, to=since))
-    _say(f"{workspace}: reading again from {since.isoformat()}; `weir connections` shows how far it is")
+    anyio.run(_read, Rewind(workspace=_checked(workspace), to=since), "rewind", f"again from {said(since)}", no_wait)
 
 
-def backfill(workspace: _Workspace, from_: Annotated[_Since, Parameter(name=["--from"])]) -> None:
-    """Read WORKSPACE from an earlier date on, and publish what is missing."""
+def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -> None:
+    """Read WORKSPACE from an earlier date on, and publish what is missing.
+
+    Nothing is published or posted twice. Later first pulls of the workspace begin there too.
+    """
     since = _instant(from_)
-    anyio.run(_ask, _checked(workspace), "backfill", Backfill(workspace=workspace, since=since))
-    _say(f"{workspace}: reading what changed since {since.isoformat()}; `weir connections` shows how far it is")
+    message = Backfill(workspace=_checked(workspace), since=since)
+    anyio.run(_read, message, "backfill", f"what changed since {said(since)}", no_wait)
 
 
 def _say(line: str) -> None:
@@ -81,35 +93,46 @@ async def _known(bus: Bus, workspace: str) -> Tenant:
     if "quickbooks" not in known.connections:
         raise UserError(f"workspace {workspace} is not known here; connect it in the console, or check WEIR_REGION")
     if not known.connected("quickbooks"):
-        connection = known.connections["quickbooks"]
-        raise UserError(f"{workspace}: QuickBooks is {connection.state} ({connection.why}); connect it in the console")
+        why, stands = known.connections["quickbooks"].why, known.standing("quickbooks")
+        raise UserError(f"{workspace}: {NAMES['quickbooks']} {stands.state}: {why or stands.detail} → {stands.fix}")
     return known
 
 
-async def _ask(workspace: str, verb: str, message: Rewind | Backfill) -> None:
+async def _pull(workspace: str, no_wait: bool) -> None:
     async with _connected() as bus:
-        await _known(bus, workspace)
+        before = await _known(bus, workspace)
+        await ask_for_pull(bus, workspace, "asked")
+        if no_wait:
+            _say(f"{workspace}: pull asked for; `weir connections` shows how far it is")
+        else:
+            await _watch(bus, before)
+
+
+async def _read(message: Rewind | Backfill, verb: str, what: str, no_wait: bool) -> None:
+    async with _connected() as bus:
+        before = await _known(bus, message.workspace)
         try:
-            answer = await bus.call(subjects.call(bus.region, "quickbooks", verb), message, timeout=30)
+            answer = await bus.call(subjects.call(bus.region, "quickbooks", verb), message, timeout=ANSWERS_WITHIN)
         except RetryLater as error:
             raise UserError(f"{error}; is `weir puller` running?") from None
-    if isinstance(answer, Refusal):
-        raise UserError(f"{answer.why}; {answer.fix or 'try again'}")
+        if isinstance(answer, Refusal):
+            raise UserError(f"{answer.why}; {answer.fix or 'try again'}")
+        _say(f"{message.workspace}: reading {what}{'; `weir connections` shows how far it is' if no_wait else ''}")
+        if not no_wait:
+            await _watch(bus, before)
 
 
-async def _pull(workspace: str, wait: bool) -> None:
-    async with _connected() as bus:
-        before = (await _known(bus, workspace)).pull
-        await ask_for_pull(bus, workspace, "asked")
-        if not wait:
-            _say(f"{workspace}: pull asked for")
-            return
-        with Console(stderr=True).status(f"{workspace}: waiting for a puller") as status:
-            async for state in _states(bus, workspace, before.began_at if before else None):
-                status.update(f"{workspace}: {progress(state)}")
+async def _watch(bus: Bus, before: Tenant) -> None:
+    """Show the pull that begins after `before`, and say what came of it; NotPulled if it comes to no end."""
+    workspace = before.workspace
+    with Console(stderr=True).status(f"{workspace}: waiting for a puller") as status:
+        async for state in _states(bus, workspace, before.pull.began_at if before.pull else None):
+            status.update(f"{workspace}: {progress(state)}")
     if state.failing is not None:
-        raise NotPulled(f"{workspace}: {state.failing}; {state.fix or 'the next pull tries again'}")
+        raise NotPulled(f"{workspace}: {state.failing} → {state.fix}")
     _say(f"{workspace}: {outcome(state)}")
+    if (omitted := left_out(state)) is not None:
+        _say(f"{workspace}: {omitted}")
 
 
 async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIterator[PullState]:
@@ -128,22 +151,3 @@ async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIte
                 f"{workspace}: asked for, but nobody has begun within {BEGINS_WITHIN:g} s; is `weir puller` running?"
             )
         await anyio.sleep(0.2)
-
-
-def progress(state: PullState) -> str:
-    """Where an unfinished pull stands, for people."""
-    if state.entity is None or state.read_until is None:
-        return "pulling"
-    first = "first pull, " if state.backfilling else ""
-    return f"{first}{state.entity} read up to {state.read_until:%Y-%m-%d %H:%M} UTC, {_counted(state.counts)} so far"
-
-
-def outcome(state: PullState) -> str:
-    """What a pull published, for people."""
-    return f"{_counted(state.counts)} published" if state.counts else "nothing new"
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return (
-        ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in sorted(counts.items())) or "nothing"
-    )

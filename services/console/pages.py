@@ -19,14 +19,24 @@ from starlette.staticfiles import StaticFiles
 from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
-from common.messages import Answer, Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, Refusal
-from common.tenants import Tenant, tenants
+from common.messages import (
+    NAMES,
+    Answer,
+    Authorize,
+    Connected,
+    Disconnect,
+    Done,
+    Exchange,
+    Provider,
+    Redirect,
+    Refusal,
+)
+from common.tenants import Tenant, tenant, tenants
 from services.console.guard import Guard
 from services.console.webhooks import webhooks
 
 log = structlog.get_logger()
 
-NAMES: dict[Provider, str] = {"quickbooks": "QuickBooks Online", "qonto": "Qonto"}
 CALL_TIMEOUT = 60.0
 """Seconds for a call that waits for a provider."""
 _HERE = Path(__file__).parent
@@ -130,19 +140,19 @@ class _Console:
     async def connected(self, request: Request) -> Response:
         """What a connection just made leads to: the other one, or the pull."""
         workspace, provider = _named(request.path_params)
-        tenant = await self._tenant(workspace)
-        missing = [other for other in NAMES if not tenant.connected(other)]
+        found = await self._tenant(workspace)
+        missing = [other for other in NAMES if not found.connected(other)]
         if provider in missing:
             return RedirectResponse("/", 303)  # an old address; the list has what is true now
-        return self._page("connected.html", tenant=tenant, provider=provider, missing=missing, names=NAMES)
+        return self._page("connected.html", tenant=found, provider=provider, missing=missing, names=NAMES)
 
     async def ask(self, request: Request) -> Response:
         """Whether the person means to disconnect."""
         workspace, provider = _named(request.path_params)
-        tenant = await self._tenant(workspace)
-        if not tenant.bound(provider):
+        found = await self._tenant(workspace)
+        if not found.bound(provider):
             return RedirectResponse("/", 303)
-        connection = tenant.connections[provider]
+        connection = found.connections[provider]
         return self._page("disconnect.html", workspace=workspace, connection=connection, name=NAMES[provider])
 
     async def disconnect(self, request: Request) -> Response:
@@ -177,9 +187,9 @@ class _Console:
         return self._page("problem.html", problem.status, problem=problem)
 
     async def _tenant(self, workspace: str) -> Tenant:
-        for tenant in await tenants(self._bus):
-            if tenant.workspace == workspace:
-                return tenant
+        found = await tenant(self._bus, workspace)
+        if found.known:
+            return found
         raise _Problem(404, "No such workspace", f"Weir knows no workspace {workspace}.")
 
     async def _call(self, provider: Provider, verb: str, message: Any) -> Answer:

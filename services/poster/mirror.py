@@ -16,7 +16,6 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
-from common.errors import NotConnected
 from common.lease import lease
 from common.messages import Entry, Mirror, Mirrored, Notice, now
 from services.poster.entries import Entries
@@ -57,9 +56,7 @@ class QontoMirror:
     async def bring_up(self, request: Mirror) -> Mirrored:
         """Read what changed; the answer names the newest entry. NotConnected without a connection."""
         workspace = subjects.workspace(request.workspace)
-        organization = await self._connections.account(workspace)
-        if organization is None:
-            raise NotConnected("qonto", workspace, "never connected, or to be reconnected")
+        organization = await self._connections.required(workspace)
         async with lease(self._bus, f"mirror.{workspace}", wait=_WAIT):
             changed = await self._list(workspace, organization, "invoices", [self._invoices(workspace)])
             accounts = (await self._qonto.organization(workspace)).accounts

@@ -43,7 +43,9 @@ def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> Non
     bus.answers(subjects.call(bus.region, "quickbooks", "webhook"), Webhook, Webhooks(bus, connections).take)
     ticks = Ticks(bus, connections, client, seconds=seconds)
     bus.before_serving(ticks.wake_forgotten)
-    batches(bus, bus.topology.puller, Tick, ticks.handle, size=AT_ONCE)
+    bus.add_task(ticks.keep_awake, ticks.stop)
+    for _ in range(AT_ONCE):  # each takes a tick when it is done with one: nobody waits for a slow company
+        batches(bus, bus.topology.puller, Tick, ticks.handle, size=1)
 
 
 def connected(bus: Bus, client: httpx.AsyncClient) -> Connections:

@@ -93,6 +93,12 @@ class Attachments:
         fetched = await self._files.fetch(bill.id, wanted, again=again, forget=lambda ident: self._lost(ident, bill.id))
         return (*had, *fetched)
 
+    async def left_out(self) -> list[str]:
+        """In words, each file that a bill lacks because it could not be had."""
+        files = await self._files.left_out()
+        held = await self._records.held(BILL.kind, files)
+        return [file for bill in files if bill in held and not held[bill].message.deleted for file in files[bill]]
+
     def bills(self, since: datetime) -> set[str]:
         """Ids of the bills that lost an attachment, or that one names which was added or changed since."""
         named = {

@@ -4,12 +4,13 @@ A file that cannot be had stops nobody: its bill goes on without it, and the own
 is kept for each bill, with the version of the attachable, until the file can be had.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import structlog
 
 from common import quickbooks as wire
@@ -33,9 +34,10 @@ _ROOM: Final = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("services.puller.fil
 
 
 class Lacking(Part, frozen=True, kw_only=True):
-    """What one bill lacks: the version of each attachable whose file could not be had, by its id."""
+    """What one bill lacks: the version of each attachable whose file could not be had, by its id, and its name."""
 
     files: dict[str, str]
+    names: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Files:
@@ -53,13 +55,20 @@ class Files:
         self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._had: dict[str, Document | str] = {}
 
+    async def left_out(self) -> dict[str, list[str]]:
+        """The files that could not be had, in words, by the id of their bill."""
+        return {
+            bill: [_named(bill, kept.value.names.get(ident) or ident) for ident in sorted(kept.value.files)]
+            for bill, kept in sorted((await self._all_lacking()).items())
+        }
+
     async def lacking(self, bill: str) -> Mapping[str, str]:
         """The attachables of a bill whose file could not be had, with the version that was tried."""
         kept = (await self._all_lacking()).get(bill)
         return {} if kept is None else kept.value.files
 
     async def fetch(
-        self, bill: str, wanted: Iterable[wire.Attachable], *, again: bool, forget: Callable[[str], bool]
+        self, bill: str, wanted: Collection[wire.Attachable], *, again: bool, forget: Callable[[str], bool]
     ) -> list[Document]:
         """The documents of these attachables of a bill, without those that cannot be had.
 
@@ -79,13 +88,13 @@ class Files:
                 left.pop(attachable.id, None)
                 continue
             if left.get(attachable.id) != version:
-                what = f"attachment {attachable.file_name!r} of bill {bill}"
+                what = _named(bill, attachable.file_name or attachable.id)
                 fix = "attach the file again in QuickBooks, not larger than 10 MB"
                 key = f"{bill}-{attachable.id}-{version}"
                 await left_out(self._bus, self._company, what, Unobtainable(got), fix=fix, key=key)
             left[attachable.id] = version
         if left != before:
-            await self._keep(bill, left)
+            await self._keep(bill, left, {one.id: one.file_name for one in wanted if one.file_name})
         return found
 
     async def _get(self, attachable: wire.Attachable) -> Document | str:
@@ -118,15 +127,21 @@ class Files:
                 }
             return self._kept
 
-    async def _keep(self, bill: str, left: dict[str, str]) -> None:
-        everything, key, value = await self._all_lacking(), self._prefix + bill, Lacking(files=left)
+    async def _keep(self, bill: str, left: dict[str, str], names: Mapping[str, str]) -> None:
+        everything, key = await self._all_lacking(), self._prefix + bill
         kept = everything.pop(bill, None)
+        known = {**({} if kept is None else kept.value.names), **names}
+        value = Lacking(files=left, names={ident: name for ident, name in known.items() if ident in left})
         if kept is None:
             everything[bill] = Kept(key, value, await self._lacking.create(key, value))
         elif left:
             everything[bill] = Kept(key, value, await self._lacking.replace(key, value, kept.revision))
         else:
             await self._lacking.delete(key, kept.revision)
+
+
+def _named(bill: str, name: str) -> str:
+    return f"attachment {name!r} of bill {bill}"
 
 
 def _version(attachable: wire.Attachable) -> str:

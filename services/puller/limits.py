@@ -19,6 +19,7 @@ from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import now
+from common.settings import READS_WARN_AT
 from common.subjects import Span
 
 log = structlog.get_logger()
@@ -27,8 +28,6 @@ METERED_FOR = "weir.workspace"
 """Extension of a request that names the workspace its answer is metered for."""
 
 _COMPANY = "/v3/company/"
-_WARN_AT = (0.8, 0.9, 1.0)
-"""Shares of the plan's monthly reads at which the operator is warned."""
 _ASK_AGAIN: Mapping[Span, float] = {"minute": 1.0, "second": 0.1}
 """Mean seconds between two tries for a place."""
 
@@ -77,7 +76,7 @@ class Meter:
     def _warn(self, reads: int, added: int) -> None:
         """Say that the plan's reads run out, once at each step: only who takes the step sees it."""
         limit = self._bus.settings.quickbooks_monthly_reads
-        for share in _WARN_AT:
+        for share in READS_WARN_AT:
             if reads - added < share * limit <= reads:
                 log.warning("puller.reads_run_out", reads=reads, included=limit, share=f"{share:.0%}")
 

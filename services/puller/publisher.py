@@ -157,8 +157,8 @@ class Publisher:
             match await self._bus.call(subject, Mirror(workspace=workspace), timeout=MIRROR_TIMEOUT):
                 case Mirrored(entries_seq=sequence):
                     self._entries_seq = sequence
-                case Refusal(reason="not-connected", why=why):
-                    raise NotConnected("qonto", workspace, why.rpartition(": ")[2])
+                case Refusal(reason="not-connected", why=why, fix=fix):
+                    raise NotConnected("qonto", workspace, why, fix=fix)
                 case Refusal(why=why):
                     raise RetryLater(f"the mirror of Qonto: {why}")
                 case other:

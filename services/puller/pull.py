@@ -26,7 +26,7 @@ from services.puller.quickbooks import Capture, Company, Unsupported
 from services.puller.records import parts
 from services.puller.reference import Reference
 from services.puller.salvage import Salvage
-from services.puller.window import Page, Window, pages, whole
+from services.puller.window import Page, Row, Window, pages, whole
 
 log = structlog.get_logger()
 
@@ -65,6 +65,11 @@ class Pull:
     def counts(self) -> dict[str, int]:
         """How many records of each kind were published so far."""
         return dict(self._publisher.counts)
+
+    async def left_out(self) -> list[str]:
+        """In words, each object and file that QuickBooks could not give so far."""
+        objects = [f"{entity.name} {ident}" for entity in ENTITIES for ident in self._markers[entity.name].damaged]
+        return [*objects, *await self._attachments.left_out()]
 
     async def run(self) -> None:
         """Read and publish all there is. Unfinished if time is over, NotConnected, RetryLater or Refused."""
@@ -143,7 +148,7 @@ class Pull:
         if daily:
             await self._publisher.rows(entity, await salvage.again())
         if changes is not None and marker.quiet:
-            await self._publisher.rows(entity, changes.live.get(entity.name, []))
+            await self._rows(entity, changes.live.get(entity.name, []), salvage)
             await self._move(entity, Marker(until=whole(changes.time)), salvage)
             return
 
@@ -153,13 +158,17 @@ class Pull:
         async for found, window, until in pages(
             ask, self._window(entity.name), self._company.size, salvage=salvage.second
         ):
-            await self._publisher.rows(entity, found, republish=marker.republish)
+            await self._rows(entity, found, salvage, republish=marker.republish)
             if window is None:
                 await self._move(entity, Marker(until=until), salvage)
             else:
                 await self._move(entity, replace(marker, window=window), salvage)
-                await self._progress.reached(entity.name, window.since, self.counts, backfilling=marker.until is None)
+                await self._progress.reached(entity.name, window.since, self.counts, first=marker.until is None)
                 self._pause()
+
+    async def _rows(self, entity: Entity, rows: Sequence[Row], salvage: Salvage, *, republish: bool = False) -> None:
+        await self._publisher.rows(entity, rows, republish=republish)
+        salvage.damaged.difference_update(row.id for row in rows)  # saved again since
 
     async def _move(self, entity: Entity, marker: Marker, salvage: Salvage) -> None:
         await self._markers.move(entity.name, replace(marker, damaged=tuple(sorted(salvage.damaged))))

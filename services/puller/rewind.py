@@ -5,7 +5,7 @@ is missing, and is where later first pulls of the workspace begin.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime, time
 from typing import Literal
 
 import structlog
@@ -16,11 +16,12 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.errors import Conflict, Refused
-from common.messages import Backfill, Done, Rewind, Workspace, now
+from common.messages import Backfill, Done, Rewind, Workspace, now, said
 from common.ticks import ask_for_pull
 from services.puller import attachments, reference
 from services.puller.entities import DELETIONS, ENTITIES
 from services.puller.marker import Marker, Markers, Moved, rewound
+from services.puller.window import Window
 
 log = structlog.get_logger()
 
@@ -42,7 +43,8 @@ class Rewinder:
         """Set every marker of the connected company back to `to` and have it pulled."""
         workspace, to = _checked(request.workspace, request.to, "to")
         markers = await self._markers(workspace)
-        await self._until_unmoved(markers, lambda: self._set_back(markers, to))
+        beginning = await self._beginning(workspace)
+        await self._until_unmoved(markers, lambda: self._set_back(markers, to, min(to, beginning)))
         log.info("puller.rewound", workspace=workspace, to=to.isoformat())
         return await self._tick(workspace, "rewind")
 
@@ -50,8 +52,10 @@ class Rewinder:
         """Have everything changed since `since` read, and what is missing published."""
         workspace, since = _checked(request.workspace, request.since, "since")
         markers = await self._markers(workspace)
-        await self._begin_at(workspace, since)
-        await self._until_unmoved(markers, lambda: self._reach_back(markers, since))
+        await markers.load()
+        await self._begin_at(workspace, since, further=any(name in markers for name in (*_READ, attachments.ENTITY)))
+        beginning = await self._beginning(workspace)
+        await self._until_unmoved(markers, lambda: self._reach_back(markers, since, beginning))
         log.info("puller.backfill", workspace=workspace, since=since.isoformat())
         return await self._tick(workspace, "backfill")
 
@@ -72,34 +76,37 @@ class Rewinder:
             else:
                 return
 
-    async def _set_back(self, markers: Markers, to: datetime) -> None:
+    async def _set_back(self, markers: Markers, to: datetime, beginning: datetime) -> None:
+        await _begin(markers, beginning)
         for name in (*_READ, attachments.ENTITY, reference.COMPANY, reference.TAX_CODES):
             if name in markers:
                 await markers.move(name, rewound(markers[name], to))
         if (reached := markers[DELETIONS].until) is not None:
             await markers.move(DELETIONS, Marker(until=min(reached, to), republish=True))
 
-    async def _reach_back(self, markers: Markers, since: datetime) -> None:
+    async def _reach_back(self, markers: Markers, since: datetime, beginning: datetime) -> None:
+        await _begin(markers, beginning)
         # Attachments first and from the very beginning: their files may be older than the bills' last change.
-        if attachments.ENTITY in markers:
-            await markers.move(
-                attachments.ENTITY, rewound(markers[attachments.ENTITY], attachments.ALL, republish=False)
-            )
-        for name in _READ:
-            if name in markers:
-                await markers.move(name, rewound(markers[name], since, republish=False))
+        for name, to in ((attachments.ENTITY, attachments.ALL), *((name, since) for name in _READ)):
+            await markers.move(name, rewound(markers[name], to, republish=False))
 
-    async def _begin_at(self, workspace: str, since: datetime) -> None:
+    async def _beginning(self, workspace: str) -> datetime:
+        kept = await self._workspaces.get(workspace)
+        day = (kept.value.backfill_from if kept else None) or self._bus.settings.backfill_from
+        return datetime.combine(day, time.min, UTC)
+
+    async def _begin_at(self, workspace: str, since: datetime, *, further: bool) -> None:
+        """Keep where first pulls begin; where something was read already, only `further` back than it was."""
+        wanted = since.astimezone(UTC).date()
         while True:
             kept = await self._workspaces.get(workspace)
             try:
                 if kept is None:
-                    first = Workspace(
-                        id=workspace, region=self._bus.region, created_at=now(), backfill_from=since.date()
-                    )
+                    first = Workspace(id=workspace, region=self._bus.region, created_at=now(), backfill_from=wanted)
                     await self._workspaces.create(workspace, first)
                 else:
-                    known = replace(kept.value, backfill_from=since.date())
+                    before = kept.value.backfill_from or self._bus.settings.backfill_from
+                    known = replace(kept.value, backfill_from=min(before, wanted) if further else wanted)
                     await self._workspaces.replace(workspace, known, kept.revision)
             except Conflict:
                 continue
@@ -110,7 +117,16 @@ class Rewinder:
         return Done()
 
 
+async def _begin(markers: Markers, beginning: datetime) -> None:
+    """Open the windows of a first pull that has not come to them: one that runs began elsewhere, and has to stop."""
+    for name, since in ((attachments.ENTITY, attachments.ALL), *((name, beginning) for name in _READ)):
+        if name not in markers:
+            await markers.move(name, Marker(window=Window(since=since)))
+
+
 def _checked(workspace: str, instant: datetime, field: str) -> tuple[str, datetime]:
-    if instant.tzinfo is None or instant > now():
-        raise Refused(f"{field}: the instant needs a zone and must be past", field=field, fix="name a past instant")
+    if instant.tzinfo is None:
+        raise Refused(f"{field}: {instant} has no zone", field=field, fix="add one, such as Z or +01:00")
+    if instant > now():
+        raise Refused(f"{field}: {said(instant)} is in the future", field=field, fix="name a date that is past")
     return subjects.workspace(workspace), instant

@@ -1,8 +1,9 @@
 """The next pull of a workspace, held by the broker until it is due.
 
-A scheduled message waits in the PULLS stream under a subject of its own and is published by the broker on
-the pull subject at its time; it survives restarts of everybody. A newer schedule of the same workspace takes
-the place of the older one, and a tick that nobody has handled yet takes in the next.
+A schedule waits in the PULLS stream under a subject of its own, and the broker publishes a tick on the pull
+subject whenever its interval is over, by its own clock; it survives restarts of everybody. A newer schedule
+of the same workspace takes the place of the older one, and a tick that nobody has handled yet takes in the
+next. So a tick that is lost costs one interval.
 """
 
 import random
@@ -19,14 +20,18 @@ JITTER = 0.05
 
 
 async def schedule_next(bus: Bus, workspace: str) -> datetime:
-    """Have the workspace pulled again in about `settings.pull_every` seconds; when that is."""
-    seconds = bus.settings.pull_every * random.uniform(1 - JITTER, 1 + JITTER)
-    due = now() + timedelta(seconds=seconds)
+    """Have the workspace pulled every `settings.pull_every` seconds or so from now on; when first, by our clock."""
+    seconds = round(bus.settings.pull_every * random.uniform(1 - JITTER, 1 + JITTER))
     target = subjects.pull(bus.region, workspace)
-    headers = {"Nats-Schedule": f"@at {due:%Y-%m-%dT%H:%M:%SZ}", "Nats-Schedule-Target": target}
+    headers = {"Nats-Schedule": f"@every {seconds}s", "Nats-Schedule-Target": target}
     tick = Tick(workspace=workspace, reason="schedule", asked_at=now())
     await bus.publish(subjects.schedule(bus.region, workspace), tick, stream=bus.topology.pulls, **headers)
-    return due
+    return now() + timedelta(seconds=seconds)
+
+
+async def unschedule(bus: Bus, workspace: str) -> None:
+    """Have the workspace pulled no more by itself."""
+    await bus.js.purge_stream(bus.topology.pulls, subject=subjects.schedule(bus.region, workspace))
 
 
 async def pull_again(bus: Bus, tick: Tick) -> None:

@@ -6,11 +6,13 @@ message is held for longer than its heartbeats last. What ends a pull for good i
 owner, and the next one is scheduled all the same.
 """
 
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, time
 
 import anyio
 import httpx
+import nats.errors
 import structlog
 from msgspec.structs import replace
 
@@ -19,14 +21,25 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.consume import Delivery
-from common.errors import ATTEMPTS, Conflict, Fate, NotConnected, Paused, Refused, RetryLater, verdict
-from common.lease import Taken, lease
+from common.errors import (
+    ATTEMPTS,
+    Conflict,
+    Fate,
+    NotConnected,
+    Paused,
+    Refused,
+    RetryLater,
+    WeirError,
+    backoff,
+    verdict,
+)
+from common.lease import lease
 from common.messages import Notice, Tick, Workspace, now
 from common.ticks import ask_for_pull
 from services.puller.progress import Progress, last_began
 from services.puller.pull import Pull, Unfinished
 from services.puller.quickbooks import Company
-from services.puller.schedule import pull_again, schedule_next, wait_for_quiet
+from services.puller.schedule import pull_again, schedule_next, unschedule, wait_for_quiet
 
 log = structlog.get_logger()
 
@@ -35,9 +48,13 @@ AT_ONCE = 8
 SLICE = 60.0
 """Seconds a workspace is pulled before others get their turn."""
 TRIES = 3
-"""Deliveries after which an answer that repeating does not mend ends the pull."""
+"""Failures in a row after which an answer that repeating does not mend waits for the next scheduled pull."""
 
-_AGAIN = "nothing: it is tried again until it works"
+LONGEST = 540.0
+"""Seconds after which a pull that comes to no page's end is given up: its tick would go to another instance."""
+WAKE_EVERY = 1800.0
+"""Seconds between two looks for workspaces that nothing will pull."""
+_READS_AGAIN = "nothing is skipped: the next pull reads the same again"
 
 
 class Early(RetryLater):
@@ -53,11 +70,29 @@ class Ticks:
         self._http = http
         self._slice = seconds
         self._workspaces = Bucket(bus, "workspaces", Workspace)
+        self._resting = anyio.CancelScope()
+        self._stopping = False
+
+    async def keep_awake(self) -> None:
+        """Look for forgotten workspaces every now and then, for as long as the service runs."""
+        while not self._stopping:
+            with anyio.move_on_after(WAKE_EVERY * random.uniform(0.5, 1.5)) as self._resting:
+                await anyio.sleep_forever()
+            if not self._stopping:
+                try:
+                    await self.wake_forgotten()
+                except (RetryLater, nats.errors.Error) as error:
+                    log.warning("puller.not_woken", error=error)
+
+    async def stop(self) -> None:
+        """End `keep_awake`."""
+        self._stopping = True
+        self._resting.cancel()
 
     async def wake_forgotten(self) -> None:
         """Tick connected workspaces that have neither a tick nor a scheduled one.
 
-        Whoever died between storing a connection and sending its first tick leaves such a workspace.
+        Whoever died, or lost the broker, between storing a connection and sending its first tick leaves one.
         """
         region, stream = self._bus.region, self._bus.topology.pulls
         present = {name.rpartition(".")[2] for name in await self._bus.subjects(stream, f"{region}.>")}
@@ -66,21 +101,9 @@ class Ticks:
             await ask_for_pull(self._bus, workspace, "connected")
 
     async def handle(self, deliveries: Sequence[Delivery[Tick]]) -> None:
-        """Pull all these workspaces at once; each tick is settled on its own."""
-        async with anyio.create_task_group() as group:
-            for delivery in deliveries:
-                group.start_soon(self._settle, delivery)
-
-    async def _settle(self, delivery: Delivery[Tick]) -> None:
-        try:
+        """Pull the workspace of each tick; what ends a pull for good is told, and the next one scheduled."""
+        for delivery in deliveries:
             await self._pull(delivery)
-        except Exception as error:  # noqa: BLE001 (the table decides; nothing is swallowed)
-            try:
-                await self._failed(delivery, error)
-            except Exception as again:  # noqa: BLE001 (left unsettled, the tick would count as done)
-                await delivery.failed(RetryLater(f"the end of a pull could not be written down: {again}"))
-        else:
-            await delivery.done()
 
     async def _pull(self, delivery: Delivery[Tick]) -> None:
         tick = delivery.message
@@ -91,6 +114,7 @@ class Ticks:
             realm = await self._connections.account(workspace)
             if realm is None:
                 log.info("puller.not_connected", workspace=workspace)
+                await unschedule(self._bus, workspace)
                 return
             if tick.reason == "webhook":
                 early = wait_for_quiet(await last_began(self._bus, workspace), now())
@@ -102,17 +126,23 @@ class Ticks:
             pull = self._begin(known, realm, progress)
             log.info("puller.pull_began", workspace=workspace, reason=tick.reason)
             try:
-                await pull.run()
+                with anyio.move_on_after(LONGEST) as patience:
+                    await pull.run()
+                if patience.cancelled_caught:
+                    raise RetryLater(f"no page was done in {LONGEST:g} s")
             except Unfinished:
                 await self._tell(workspace, pull, finished=False)
                 await pull_again(self._bus, tick)
             except (NotConnected, Paused) as error:
                 log.info("puller.stopped", workspace=workspace, error=error)
-                await progress.failed(str(error), None, await self._next(workspace))
+                await progress.waits(error, await self._next(workspace))
+            except Exception as error:  # noqa: BLE001 (told, counted and settled by the table)
+                await self._failed(delivery, error, progress)
             else:
                 await self._connections.resumed(workspace)
                 await self._tell(workspace, pull, finished=True)
-                await progress.ended(pull.counts, await schedule_next(self._bus, workspace))
+                left_out = await pull.left_out()
+                await progress.ended(pull.counts, await schedule_next(self._bus, workspace), left_out)
 
     def _begin(self, known: Workspace, realm: str, progress: Progress) -> Pull:
         company = Company(self._http, self._connections, self._bus.settings.quickbooks_api_url, known.id, realm)
@@ -132,35 +162,30 @@ class Ticks:
             )
             await self._bus.notify(notice)
 
-    async def _failed(self, delivery: Delivery[Tick], error: Exception) -> None:
-        workspace = subjects.workspace_of(delivery.subject)
-        fate = verdict(error, delivery.attempt).fate
-        if workspace is None or fate is Fate.STOP or isinstance(error, Taken | Early):
+    async def _failed(self, delivery: Delivery[Tick], error: Exception, progress: Progress) -> None:
+        """Try again a little later, or, after so many failures in a row, at the next scheduled time."""
+        workspace = delivery.message.workspace
+        result = verdict(error, 1)
+        fix = result.fix or ("nothing: it is tried again until it works" if result.fate is Fate.RETRY else _READS_AGAIN)
+        failures = await progress.failed(result.why, fix)
+        if not isinstance(error, WeirError):
+            log.warning("puller.unforeseen", workspace=workspace, error=error, exc_info=error)
+        if result.fate is Fate.STOP:
             await delivery.failed(error)
-        elif fate is Fate.RETRY:
-            if delivery.attempt == ATTEMPTS:
-                await self._tell_failed(workspace, error, _AGAIN)
-            await self._note(workspace, error, _AGAIN, None)
-            await delivery.failed(error)
-        elif delivery.attempt < TRIES:
-            await delivery.failed(RetryLater(str(error)))
-        else:
-            fix = error.fix if isinstance(error, Refused) else None
-            fix = fix or "nothing is skipped: the next pull reads the same again"
-            await self._tell_failed(workspace, error, fix)
-            await self._note(workspace, error, fix, await self._next(workspace))
-            await delivery.done()
-
-    async def _tell_failed(self, workspace: str, error: Exception, fix: str) -> None:
-        log.error("puller.pull_failed", workspace=workspace, error=error)
-        await self._bus.notify(
-            Notice(workspace=workspace, kind="pull-failed", at=now(), why=str(error), fix=fix, provider="quickbooks")
-        )
-
-    async def _note(self, workspace: str, error: Exception, fix: str, next_at: datetime | None) -> None:
-        realm = await self._connections.account(workspace)
-        if realm is not None:
-            await Progress(self._bus, workspace, realm).failed(str(error), fix, next_at)
+            return
+        most = ATTEMPTS if result.fate is Fate.RETRY else TRIES
+        if failures < most:
+            delay = error.delay if isinstance(error, RetryLater) else None
+            await delivery.failed(RetryLater(result.why, backoff(failures) if delay is None else delay))
+            return
+        log.error("puller.pull_failed", workspace=workspace, failures=failures, error=error)
+        if failures == most:
+            await self._bus.notify(
+                Notice(
+                    workspace=workspace, kind="pull-failed", at=now(), why=result.why, fix=fix, provider="quickbooks"
+                )
+            )
+        await self._next(workspace)
 
     async def _next(self, workspace: str) -> datetime | None:
         """Schedule the next pull, unless connecting will bring it; when that is."""

@@ -1,5 +1,7 @@
 """A token endpoint on loopback, and connections to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,12 +35,23 @@ class Provider:
     calls: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     lose_answers: int = 0
-    pause: float = 0.0
+    asked: anyio.Event = field(default_factory=anyio.Event)
+    go: anyio.Event | None = None
     status: int = 200
     revoke_status: int = 200
     revoke_tries: int = 0
     life: int = 3600
     more: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def holding(self) -> Iterator[anyio.Event]:
+        """Hold the tokens back until the block ends; what it gives is set as soon as they are asked for."""
+        self.asked, self.go = anyio.Event(), anyio.Event()
+        try:
+            with anyio.fail_after(10):
+                yield self.asked
+        finally:
+            self.go.set()
 
     def routes(self) -> list[Route]:
         return [Route("/token", self.token, methods=["POST"]), Route("/revoke", self.revoke, methods=["POST"])]
@@ -57,7 +70,9 @@ class Provider:
         if self.lose_answers:
             self.lose_answers -= 1
             return Response("gateway time-out", status_code=504)
-        await anyio.sleep(self.pause)
+        self.asked.set()
+        if self.go is not None:
+            await self.go.wait()
         self.number += 1
         self.valid = f"r{self.number}"
         answer = {"access_token": f"a{self.number}", "refresh_token": self.valid, "expires_in": self.life}

@@ -64,9 +64,9 @@ async def claimed_by(bus: Bus, realm: str = REALM) -> str | None:
 async def expire(bus: Bus, made: Connections, workspace: str = WS) -> None:
     """Make the stored access token look nearly expired."""
     found = await kept(bus, workspace)
-    tokens = replace(made._grants.open(found.value), expires_at=now() + timedelta(seconds=5))
-    aged = replace(found.value, sealed=made._grants.seal(workspace, tokens), expires_at=tokens.expires_at)
-    await made._grants.write(found, aged)
+    tokens = replace(made._register.open(found.value), expires_at=now() + timedelta(seconds=5))
+    aged = replace(found.value, sealed=made._register.seal(workspace, tokens), expires_at=tokens.expires_at)
+    await made._register.write(found, aged)
 
 
 async def notices(bus: Bus, workspace: str = WS) -> list[Notice]:
@@ -82,9 +82,6 @@ async def notices(bus: Bus, workspace: str = WS) -> list[Notice]:
 
 async def kinds(bus: Bus, workspace: str = WS) -> list[str]:
     return [notice.kind for notice in await notices(bus, workspace)]
-
-
-# --- connecting -------------------------------------------------------------------------------------------
 
 
 async def test_a_connection_is_made_once_per_state(made: Connections, bus: Bus) -> None:
@@ -107,7 +104,7 @@ async def test_what_is_stored_holds_no_readable_token(made: Connections, bus: Bu
     assert raw.value
     assert b'"access"' not in raw.value
     assert b'"refresh"' not in raw.value
-    tokens = made._grants.open((await kept(bus)).value)
+    tokens = made._register.open((await kept(bus)).value)
     for shown in (repr(tokens), repr(await made.grant(WS)), repr(app(Provider()))):
         assert tokens.access not in shown
         assert tokens.refresh not in shown
@@ -184,7 +181,7 @@ async def test_a_grant_that_is_not_proven_is_given_back(bus: Bus, provider: Prov
                 await connect(made)
             assert "again" in (refused.value.fix or "")
             assert provider.revoked[-1] == f"r{number}"
-            assert await made._grants.get(WS) is None
+            assert await made._register.get(WS) is None
             assert await claimed_by(bus) is None
 
 
@@ -221,9 +218,6 @@ async def test_a_workspace_that_is_connected_is_listed(made: Connections) -> Non
     assert [workspace async for workspace in made.connected(but={WS})] == [OTHER_WS]
     await made.disconnect(Disconnect(workspace=WS))
     assert [workspace async for workspace in made.connected()] == [OTHER_WS]
-
-
-# --- refreshing -------------------------------------------------------------------------------------------
 
 
 async def test_many_processes_refresh_once(made: Connections, bus: Bus, settings: Settings, provider: Provider) -> None:
@@ -273,10 +267,11 @@ async def test_a_refresh_that_is_cut_short_keeps_what_the_provider_gave(
 ) -> None:
     await connect(made)
     await expire(bus, made)
-    provider.pause = 0.3
-    with anyio.move_on_after(0.1):
-        await made.grant(WS)
-    provider.pause = 0.0
+    async with anyio.create_task_group() as group:
+        with provider.holding() as asked:
+            group.start_soon(made.grant, WS)
+            await asked.wait()
+            group.cancel_scope.cancel()
     assert (await made.grant(WS)).access == "a2"
 
 
@@ -285,14 +280,13 @@ async def test_what_is_noted_during_a_refresh_does_not_cost_its_tokens(
 ) -> None:
     await connect(made)
     await expire(bus, made)
-    provider.pause = 0.3
     async with anyio.create_task_group() as group:
-        group.start_soon(made.grant, WS)
-        await anyio.sleep(0.1)
-        await made.paused(WS, "the subscription has ended", "renew it")
-    provider.pause = 0.0
+        with provider.holding() as asked:
+            group.start_soon(made.grant, WS)
+            await asked.wait()
+            await made.paused(WS, "the subscription has ended", "renew it")
     found = (await kept(bus)).value
-    assert made._grants.open(found).access == "a2"
+    assert made._register.open(found).access == "a2"
     assert found.paused is not None
     assert (await made.grant(WS)).access == "a2"
 
@@ -302,7 +296,6 @@ async def test_a_disconnect_during_a_refresh_revokes_what_the_refresh_got(
 ) -> None:
     await connect(made)
     await expire(bus, made)
-    provider.pause = 0.3
     refused: list[Exception] = []
 
     async def use() -> None:
@@ -312,9 +305,12 @@ async def test_a_disconnect_during_a_refresh_revokes_what_the_refresh_got(
             refused.append(error)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(use)
-        await anyio.sleep(0.1)
-        await made.disconnect(Disconnect(workspace=WS))
+        with provider.holding() as asked:
+            group.start_soon(use)
+            await asked.wait()
+            group.start_soon(made.disconnect, Disconnect(workspace=WS))
+            while (await kept(bus)).value.state != "disconnected":
+                await anyio.sleep(0.02)
     assert len(refused) == 1
     assert provider.revoked == ["r2"]
     assert (await kept(bus)).value.sealed is None
@@ -344,7 +340,7 @@ async def test_an_end_that_was_foreseen_is_told_as_such(
     await connect(made)
     await expire(bus, made)
     found = await kept(bus)
-    await made._grants.write(found, replace(found.value, **{field: now() - timedelta(days=1)}))
+    await made._register.write(found, replace(found.value, **{field: now() - timedelta(days=1)}))
     provider.valid = "none: it is over"
     with pytest.raises(NotConnected, match=words):
         await made.grant(WS)
@@ -391,9 +387,6 @@ async def test_an_idle_window_that_stops_growing_is_an_end(made: Connections, bu
         assert (await kinds(bus)).count("expires-soon") == announced, left
 
 
-# --- what the provider ends -------------------------------------------------------------------------------
-
-
 async def test_a_pause_is_told_once_and_ends_by_itself(made: Connections, bus: Bus) -> None:
     await connect(made)
     for _ in range(2):
@@ -427,7 +420,18 @@ async def test_what_is_lost_keeps_its_tokens_only_to_revoke_them(
     assert provider.revoked == ["r1"]
 
 
-# --- disconnecting ----------------------------------------------------------------------------------------
+async def test_a_refusal_of_what_was_replaced_does_not_end_what_took_its_place(made: Connections, bus: Bus) -> None:
+    await connect(made)
+    refused = await made.grant(WS)
+    await connect(made)
+    with pytest.raises(RetryLater, match="anew"):
+        await made.lost(WS, "no longer allowed", grant=refused)
+    present = await made.grant(WS)
+    assert present.access == "a2"
+    assert "needs-reconnect" not in await kinds(bus)
+    assert isinstance(await made.lost(WS, "no longer allowed", grant=present), NotConnected)
+    with pytest.raises(NotConnected, match="no longer allowed"):
+        await made.grant(WS)
 
 
 async def test_disconnect_revokes_and_forgets_and_reconnect_resumes(made: Connections, provider: Provider) -> None:
@@ -471,8 +475,9 @@ async def test_a_revocation_that_fails_goes_on_until_it_works(
         assert "until it does" in said.why
         await until(lambda: provider.revoke_tries >= 3)
         provider.revoke_status = 200
-        await until(lambda: provider.revoked == ["r1"])
+        await until(lambda: not made._revocations._followed)
         await made._revocations.stop()
+    assert provider.revoked == ["r1"]
     assert (await kept(bus)).value.sealed is None
 
 

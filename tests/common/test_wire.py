@@ -209,9 +209,9 @@ def test_pages_and_changes() -> None:
 
 FAULTS: list[tuple[int, bytes, str, str]] = [
     (400, b'{"Fault":{"Error":[{"Message":"Object Not Found","Detail":"d","code":"610"}]}}', "610", "Object"),
-    (401, b'{"fault":{"error":[{"message":"m","detail":"Token expired","code":"3200"}],"type":"A"}}', "3200", "Token"),
+    (401, b'{"fault":{"error":[{"message":"m","detail":"Token expired","code":"3200"}],"type":"A"}}', "3200", "m"),
     (429, b'<IntuitResponse><Error code="003001"><Message>Throttle</Message></Error>', "3001", "Throttle"),
-    (401, b'{"code":"AuthenticationFailed","type":"INPUT","detail":"Malformed"}', "AuthenticationFailed", "Malformed"),
+    (401, b'{"code":"AuthenticationFailed","type":"INPUT","detail":"Malformed"}', "AuthenticationFailed", "HTTP 401"),
     (400, b'{"error":"invalid_grant"}', "", "invalid_grant"),
     (502, b"<html><title>502 Bad Gateway</title></html>", "", "HTTP 502"),
     (500, b"", "", "HTTP 500"),

@@ -7,10 +7,11 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -52,6 +53,7 @@ from services.puller import app
 from services.puller.marker import Marker
 
 WS = "fictional-lock"
+CALLBACK = "http://127.0.0.1:8460/oauth/quickbooks/callback"
 SECRET = SecretStr("sandbox-quickbooks-secret")
 KEY = SecretStr("d2VpciB0ZXN0IG1hc3RlciBrZXksIDMyIGJ5dGVzISE=")
 ENTRIES_SEQ = 4711
@@ -226,18 +228,12 @@ class World:
         self.mirrored.append(request.workspace)
         return Mirrored(workspace=request.workspace, entries_seq=ENTRIES_SEQ, changed=0)
 
-    async def connect(self, workspace: str = WS, *, keep: list[Exchange] | None = None) -> Any:
-        """Walk through consent as a browser would; the answer to the exchange."""
-        self.sandbox.switch(approve_company=self.realm)
-        redirect_uri = "http://127.0.0.1:8460/oauth/quickbooks/callback"
-        redirect = await self.bus.call(
-            self.subject("authorize"), Authorize(workspace=workspace, redirect_uri=redirect_uri)
-        )
-        assert isinstance(redirect, Redirect)
-        async with httpx.AsyncClient() as browser:
-            back = await browser.get(redirect.url)
-        given = dict(parse_qsl(urlsplit(back.headers["Location"]).query))
-        exchange = Exchange(state=given["state"], code=given.get("code"), realm=given.get("realmId"))
+    async def connect(
+        self, workspace: str = WS, realm: str | None = None, *, keep: list[Exchange] | None = None
+    ) -> Any:
+        """Connect the workspace to its company, or to another one; the answer to the exchange."""
+        authorize = partial(self.bus.call, self.subject("authorize"))
+        exchange = await approved(authorize, realm or self.realm, workspace)
         if keep is not None:
             keep.append(exchange)
         return await self.bus.call(self.subject("exchange"), exchange)
@@ -310,6 +306,16 @@ class World:
         kept = await Bucket(self.bus, "markers", Marker).get(f"{WS}.{self.realm}.{name}")
         assert kept is not None
         return kept.value
+
+
+async def approved(authorize: Callable[[Authorize], Awaitable[Any]], realm: str, workspace: str = WS) -> Exchange:
+    """Walk through consent as a browser would, choosing the company there; the callback."""
+    redirect = await authorize(Authorize(workspace=workspace, redirect_uri=CALLBACK))
+    assert isinstance(redirect, Redirect)
+    async with httpx.AsyncClient() as browser:
+        back = await browser.get(f"{redirect.url}&company={realm}")
+    given = dict(parse_qsl(urlsplit(back.headers["Location"]).query))
+    return Exchange(state=given["state"], code=given.get("code"), realm=given.get("realmId"))
 
 
 async def differences(world: World, workspace: str = WS, realm: str | None = None) -> list[str]:

@@ -1,10 +1,9 @@
 """A QuickBooks connection against the stand-in's own OAuth: proof, rotation, the end, and giving it back."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import httpx
@@ -15,22 +14,15 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connection, Connections
 from common.errors import NotConnected, Refused, RetryLater
-from common.messages import Authorize, Connected, Disconnect, Done, Exchange, Redirect, Refusal, now
+from common.messages import Connected, Disconnect, Done, Exchange, Refusal, now
 from services.puller.app import connected
-from tests.puller.stand import WS, World, puller, until
+from tests.puller.stand import WS, World, approved, puller, until
 
 OTHER_WS = "imaginary-quarry"
 DAY = 86_400.0
 TOKENS = "/oauth2/v1/tokens/bearer"
 REVOKE = "/v2/oauth2/tokens/revoke"
 MODES = ["grace_24h", "dead_at_once", "reuse_revokes_family"]
-
-
-@pytest.fixture(autouse=True)
-def _hard_expiry(world: World) -> Iterator[None]:
-    """The hard maximum as Intuit announced it, again after tests that turn it."""
-    yield
-    world.sandbox.switch(hard_expiry=1825 * DAY)
 
 
 @asynccontextmanager
@@ -41,17 +33,6 @@ async def process(world: World) -> AsyncIterator[Connections]:
     async with http.client() as client:
         yield connected(bus, client)
     await bus.close()
-
-
-async def consent(world: World, made: Connections, workspace: str = WS, realm: str | None = None) -> Exchange:
-    """Approve as a person does; the callback, which names the company that was approved."""
-    world.sandbox.switch(approve_company=realm or world.realm)
-    redirect = await made.authorize(Authorize(workspace=workspace, redirect_uri="http://127.0.0.1:8460/back"))
-    assert isinstance(redirect, Redirect)
-    async with httpx.AsyncClient() as browser:
-        back = await browser.get(redirect.url)
-    given = dict(parse_qsl(urlsplit(back.headers["Location"]).query))
-    return Exchange(state=given["state"], code=given["code"], realm=given["realmId"])
 
 
 async def kept(world: World, workspace: str = WS) -> Connection:
@@ -76,13 +57,10 @@ async def works(world: World, access: str) -> bool:
         return (await client.get(path, headers={"Authorization": f"Bearer {access}"})).status_code == 200
 
 
-# --- connecting -------------------------------------------------------------------------------------------
-
-
 async def test_the_company_is_proven_and_its_name_kept(world: World) -> None:
     async with process(world) as made:
         world.sandbox.count()
-        connected = await made.exchange(await consent(world, made))
+        connected = await made.exchange(await approved(made.authorize, world.realm))
         assert (connected.account, connected.name) == (world.realm, company_name(world))
         assert world.sandbox.calls()["/v3/company/{id}/companyinfo/{id} 200"] == 1
         found = await kept(world)
@@ -95,7 +73,7 @@ async def test_the_company_is_proven_and_its_name_kept(world: World) -> None:
 async def test_a_callback_that_names_another_company_is_refused(world: World) -> None:
     other = world.sandbox.company()
     async with process(world) as made:
-        callback = await consent(world, made)
+        callback = await approved(made.authorize, world.realm)
         forged = Exchange(state=callback.state, code=callback.code, realm=other)
         world.sandbox.count()
         with pytest.raises(Refused, match="not for company") as refused:
@@ -106,7 +84,7 @@ async def test_a_callback_that_names_another_company_is_refused(world: World) ->
         assert await made.workspace_of(other) is None
         with pytest.raises(NotConnected):
             await made.grant(WS)
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         assert await made.workspace_of(world.realm) == WS
 
 
@@ -116,11 +94,11 @@ async def test_a_grant_that_cannot_be_proven_now_is_given_back(world: World, fau
         world.sandbox.fault("/companyinfo", **fault)
         world.sandbox.count()
         with pytest.raises(Refused) as refused:
-            await made.exchange(await consent(world, made))
+            await made.exchange(await approved(made.authorize, world.realm))
         assert "connect again" in (refused.value.fix or "")
         assert world.sandbox.calls()[f"{REVOKE} 200"] == 1
         assert await made.account(WS) is None
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         assert (await made.grant(WS)).account == world.realm
 
 
@@ -141,14 +119,14 @@ async def test_reconnecting_in_vain_does_not_cost_the_connection_that_works(worl
 async def test_what_belongs_elsewhere_is_refused_before_the_code_is_used(world: World) -> None:
     other = world.sandbox.company()
     async with process(world) as made:
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         world.sandbox.count()
         with pytest.raises(Refused, match="another workspace") as refused:
-            await made.exchange(await consent(world, made, OTHER_WS))
+            await made.exchange(await approved(made.authorize, world.realm, OTHER_WS))
         assert refused.value.fix
         assert WS not in str(refused.value)
         with pytest.raises(Refused, match=company_name(world)):
-            await made.exchange(await consent(world, made, realm=other))
+            await made.exchange(await approved(made.authorize, other))
         assert not [route for route in world.sandbox.calls() if route.startswith(TOKENS)]
         assert await works(world, (await made.grant(WS)).access)
 
@@ -156,7 +134,8 @@ async def test_what_belongs_elsewhere_is_refused_before_the_code_is_used(world: 
 async def test_two_pullers_do_not_give_one_company_to_two_workspaces(world: World) -> None:
     async with process(world) as one, process(world) as another:
         callbacks = [
-            (made, await consent(world, made, workspace)) for made, workspace in ((one, WS), (another, OTHER_WS))
+            (made, await approved(made.authorize, world.realm, workspace))
+            for made, workspace in ((one, WS), (another, OTHER_WS))
         ]
         results: list[Connected | Refused] = []
 
@@ -178,21 +157,18 @@ async def test_two_pullers_do_not_give_one_company_to_two_workspaces(world: Worl
 @pytest.mark.parametrize("realm", [None, "", "123456789", "1" * 20, "934145\n7021", "93414570217.2202"])
 async def test_a_callback_without_a_proper_realm_is_refused(world: World, realm: str | None) -> None:
     async with process(world) as made:
-        callback = await consent(world, made)
         world.sandbox.count()
+        callback = await approved(made.authorize, world.realm)
         with pytest.raises(Refused):
             await made.exchange(Exchange(state=callback.state, code=callback.code, realm=realm))
-        assert world.sandbox.calls() == {}
-
-
-# --- refreshing -------------------------------------------------------------------------------------------
+        assert world.sandbox.calls().keys() <= {"/connect/oauth2 302"}
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_lost_answer_costs_the_connection_only_where_it_must(world: World, mode: str) -> None:
     world.sandbox.switch(old_token=mode, rotate_after=0, access_lifetime=200)
     async with process(world) as made:
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         assert await works(world, (await made.grant(WS)).access)
         world.sandbox.fault(TOKENS, "drop_after")
         with pytest.raises(RetryLater):
@@ -211,7 +187,7 @@ async def test_a_lost_answer_costs_the_connection_only_where_it_must(world: Worl
         assert await kinds(world) == ["connected", "needs-reconnect"]
         assert (await world.notices())[-1].fix
         world.sandbox.switch(access_lifetime=3600)
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         assert await works(world, (await made.grant(WS)).access)
         assert "resumes" in (await world.notices())[-1].why
 
@@ -220,7 +196,7 @@ async def test_a_lost_answer_costs_the_connection_only_where_it_must(world: Worl
 async def test_a_lost_answer_within_a_day_is_made_good_in_every_mode(world: World, mode: str) -> None:
     world.sandbox.switch(old_token=mode, rotate_after=DAY, access_lifetime=200)
     async with process(world) as made:
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         world.sandbox.fault(TOKENS, "drop_after")
         with pytest.raises(RetryLater):
             await made.grant(WS)
@@ -231,7 +207,7 @@ async def test_a_lost_answer_within_a_day_is_made_good_in_every_mode(world: Worl
 async def test_two_processes_that_refresh_at_once_send_one_token_once(world: World, mode: str) -> None:
     world.sandbox.switch(old_token=mode, rotate_after=0, access_lifetime=3600)
     async with process(world) as one, process(world) as another:
-        await one.exchange(await consent(world, one))
+        await one.exchange(await approved(one.authorize, world.realm))
         old = (await one.grant(WS)).access
         world.sandbox.fault(TOKENS, "delay", seconds=0.3)
         world.sandbox.count()
@@ -252,7 +228,7 @@ async def test_two_processes_that_refresh_at_once_send_one_token_once(world: Wor
 async def test_the_hard_end_is_announced_and_then_told(world: World) -> None:
     world.sandbox.switch(hard_expiry=29.5 * DAY, access_lifetime=200)
     async with process(world) as made:
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         for days, announced in ((29.5, 1), (29.5, 1), (6.5, 2), (0.5, 3), (0.5, 3)):
             world.sandbox.switch(hard_expiry=days * DAY)
             await made.grant(WS)
@@ -265,25 +241,22 @@ async def test_the_hard_end_is_announced_and_then_told(world: World) -> None:
             await made.grant(WS)
         assert (await kinds(world))[-1] == "needs-reconnect"
         world.sandbox.switch(clock_offset=0, hard_expiry=1825 * DAY)
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         assert await works(world, (await made.grant(WS)).access)
 
 
 async def test_a_hundred_days_without_use_end_the_connection_and_say_so(world: World) -> None:
     async with process(world) as made:
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         world.sandbox.switch(clock_offset=101 * DAY)
         with pytest.raises(NotConnected):
             await made.grant(WS, rejected=(await made.grant(WS)).access)
         assert (await kinds(world)).count("needs-reconnect") == 1
 
 
-# --- disconnecting ----------------------------------------------------------------------------------------
-
-
 async def test_a_disconnect_revokes_even_what_is_no_longer_usable(world: World) -> None:
     async with process(world) as made:
-        await made.exchange(await consent(world, made))
+        await made.exchange(await approved(made.authorize, world.realm))
         access = (await made.grant(WS)).access
         await made.lost(WS, "QuickBooks does not let this connection into the company")
         assert await works(world, access)
@@ -291,7 +264,7 @@ async def test_a_disconnect_revokes_even_what_is_no_longer_usable(world: World) 
         assert not await works(world, access)
         assert (await kept(world)).sealed is None
         # The company is free for another workspace now.
-        await made.exchange(await consent(world, made, OTHER_WS))
+        await made.exchange(await approved(made.authorize, world.realm, OTHER_WS))
         assert await made.workspace_of(world.realm) == OTHER_WS
 
 

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import httpx
@@ -28,14 +27,14 @@ from common import quickbooks as wire
 from common.bus import Bus
 from common.connections import Connections
 from common.errors import RetryLater
-from common.messages import Authorize, Exchange, Record, RecordKind, now
+from common.messages import Record, RecordKind, now
 from services.puller import app
 from services.puller.entities import ENTITIES, Entity
 from services.puller.marker import Markers
 from services.puller.progress import Progress
 from services.puller.pull import Pull, Unfinished
 from services.puller.quickbooks import Company
-from tests.puller.stand import World
+from tests.puller.stand import World, approved
 
 LAG = 2.0
 """Seconds for which the sandbox hides what was written from queries, where an example says so."""
@@ -133,12 +132,7 @@ class Books:
 
     async def connect(self) -> None:
         """Walk through consent."""
-        self.world.sandbox.switch(approve_company=self.realm)
-        redirect_uri = "http://127.0.0.1:8460/oauth/quickbooks/callback"
-        redirect = await self.connections.authorize(Authorize(workspace=self.workspace, redirect_uri=redirect_uri))
-        async with httpx.AsyncClient() as browser:
-            back = dict(parse_qsl(urlsplit((await browser.get(redirect.url)).headers["Location"]).query))
-        await self.connections.exchange(Exchange(state=back["state"], code=back["code"], realm=back["realmId"]))
+        await self.connections.exchange(await approved(self.connections.authorize, self.realm, self.workspace))
 
     def time_goes_by(self, seconds: float) -> None:
         """Move the sandbox's clock."""

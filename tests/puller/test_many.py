@@ -3,16 +3,14 @@
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import anyio.to_thread
-import httpx
 import pytest
 from intuitlib.client import AuthClient
 from nats.aio.msg import Msg
@@ -23,13 +21,12 @@ from quickbooks.objects.detailline import AccountBasedExpenseLine, AccountBasedE
 
 from common import codec
 from common.buckets import Bucket
-from common.messages import Authorize, Connected, Exchange, PullState, Record, Redirect, now
-from tests.puller.stand import SECRET, World, differences, puller, until
+from common.messages import Connected, PullState, Record, now
+from tests.puller.stand import CALLBACK, SECRET, World, differences, puller, until
 from tests.puller.test_faults import ready, start
 
 WORKSPACES = 50
 BILLS = 3
-CALLBACK = "http://127.0.0.1:8460/oauth/quickbooks/callback"
 PDF = b"%PDF-1.4 fictional"
 
 
@@ -56,14 +53,7 @@ def repeated(seen: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 async def connect(world: World, workspace: str, realm: str) -> None:
-    """Walk through consent as a browser would, choosing the company there."""
-    redirect = await world.bus.call(world.subject("authorize"), Authorize(workspace=workspace, redirect_uri=CALLBACK))
-    assert isinstance(redirect, Redirect)
-    async with httpx.AsyncClient() as browser:
-        back = await browser.get(f"{redirect.url}&company={realm}")
-    given = dict(parse_qsl(urlsplit(back.headers["Location"]).query))
-    exchange = Exchange(state=given["state"], code=given["code"], realm=given["realmId"])
-    assert isinstance(await world.bus.call(world.subject("exchange"), exchange), Connected)
+    assert isinstance(await world.connect(workspace, realm), Connected)
 
 
 async def instance(log: Path) -> str:
@@ -72,31 +62,40 @@ async def instance(log: Path) -> str:
     return str(name)
 
 
-async def killed_at_work(world: World, process: subprocess.Popen[bytes], name: str) -> list[str]:
-    """Kill the process while it pulls, but not while it renews a token; the workspaces it was pulling.
+async def frozen_at_work(
+    world: World, process: subprocess.Popen[bytes], log: Path, workspaces: Iterable[str]
+) -> list[str]:
+    """Stop the process in the middle of pulls, but not of the renewal of a token; what it was pulling.
 
-    A token whose renewal nobody hears of is lost, whoever is killed: that is another test's matter.
+    A token whose renewal nobody hears of is lost, whoever dies: that is another test's matter.
     """
+    name = await instance(log)
     leases = Bucket(world.bus, "leases", str)
     with anyio.fail_after(30):
         while True:
             process.send_signal(signal.SIGSTOP)
             held = [kept.key async for kept in leases.items() if kept.value == name]
             if held and all(key.startswith("pull.") for key in held):
-                process.kill()
-                process.wait()
                 return [key.removeprefix("pull.") for key in held]
             process.send_signal(signal.SIGCONT)
+            for workspace in () if held else workspaces:
+                await world.tick(workspace)
             await anyio.sleep(0.02)
 
 
-async def test_four_pullers_share_fifty_workspaces_and_one_dies(world: World, tmp_path: Path) -> None:
-    sandbox = world.sandbox
-    sandbox.switch(limits=True, rotate_after=0, access_lifetime=302)  # renewed after two seconds
-    realms = {f"lock-{number:02}": sandbox.company(bills=0) for number in range(WORKSPACES)}
+def small_companies(world: World) -> dict[str, str]:
+    """The company of each workspace: a few bills, one of them with a file."""
+    realms = {f"lock-{number:02}": world.sandbox.company(bills=0) for number in range(WORKSPACES)}
     for realm in realms.values():
         for entity, count in (("Bill", BILLS), ("Attachable", 1)):
-            sandbox.crowd(realm, entity, count, at=(now() - timedelta(hours=1)).isoformat())
+            world.sandbox.crowd(realm, entity, count, at=(now() - timedelta(hours=1)).isoformat())
+    return realms
+
+
+async def test_four_pullers_share_fifty_workspaces_while_one_dies_and_one_sleeps(world: World, tmp_path: Path) -> None:
+    sandbox = world.sandbox
+    sandbox.switch(limits=True, rotate_after=0, access_lifetime=302)  # renewed after two seconds
+    realms = small_companies(world)
     logs = [tmp_path / "one.log", tmp_path / "two.log"]
     processes = [start(world, log) for log in logs]
     states = Bucket(world.bus, "pulls", PullState)
@@ -120,19 +119,33 @@ async def test_four_pullers_share_fifty_workspaces_and_one_dies(world: World, tm
                 sandbox.delete(f"{realm}/quickbooks/bill/{gone}")
                 sandbox.attach(realm, filed, PDF)
             sandbox.fault("/cdc", "delay", seconds=0.3, times=WORKSPACES)
-            name = await instance(logs[0])
             for _ in range(2):
                 for workspace in realms:
                     await world.tick(workspace)
-            held = await killed_at_work(world, processes[0], name)
-            killed = now()
+            held: list[str] = []
+            for one, log in zip(processes, logs, strict=True):
+                held += await frozen_at_work(world, one, log, realms)
+            processes[0].kill()
+            since = now()
             await world.pulled(60)
 
-            for workspace in held:
+            for workspace in held:  # the others took them over
                 kept = await states.get(workspace)
                 assert kept is not None
                 assert kept.value.finished_at is not None
-                assert kept.value.finished_at > killed
+                assert kept.value.finished_at > since
+            asleep = len(await anyio.Path(logs[1]).read_text())
+            processes[1].send_signal(signal.SIGCONT)
+
+            async def awake() -> bool:
+                """Whether the sleeper has ended a pull that went to another: by its lease or by a lost comparison."""
+                told = (await anyio.Path(logs[1]).read_text())[asleep:]
+                return re.search(r"lease\.lost|message\.retried|puller\.pull_ended", told) is not None
+
+            await until(awake)
+            for workspace in held:
+                await world.tick(workspace)
+            await world.pulled()
             for realm in realms.values():
                 traffic = sandbox.traffic(realm)
                 assert (traffic["throttled"], traffic["stale_refreshes"], traffic["revocations"]) == (0, 0, 0)

@@ -266,7 +266,7 @@ class OAuth:
         if token.grant.revoked:
             return None, "Token revoked"
         if token.expires <= self.world.now():
-            return None, f"Token expired: {value[:4]}…"
+            return None, f"Token expired: {value}"
         return token, None
 
     async def userinfo(self, request: Request) -> Response:
