@@ -4,23 +4,31 @@ A claim is taken by compare-and-set, the connection stored, and the claim confir
 more. Whoever finds a claim whose workspace is not bound to the account may take it over, which makes the
 confirmation of a slower one fail. So of all who try at once the last to claim wins, and a connection is used
 only after its claim was confirmed. What a crash leaves behind is a claim that the next one takes over.
+
+Where all consents to an account are one grant, a revocation ends the grant of whoever has the account by then.
+So an account is connected and what was given up for it revoked under one lease, and nothing is revoked while a
+workspace is bound to the account.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import Conflict, Refused
+from common.lease import lease
 from common.messages import AccountClaim, now
-from common.register import Register
+from common.register import LEASE_WAIT, Register
 
 
 class Accounts:
-    """The claims on one provider's accounts."""
+    """The claims on one provider's accounts; `one_grant` as in `OAuthApp`."""
 
-    def __init__(self, bus: Bus, register: Register) -> None:
+    def __init__(self, bus: Bus, register: Register, *, one_grant: bool) -> None:
+        self._bus = bus
         self._register = register
+        self._one_grant = one_grant
         self._claims = Bucket(bus, "accounts", AccountClaim)
 
     async def claim(self, account: str, workspace: str) -> int:
@@ -66,6 +74,25 @@ class Accounts:
         except Conflict:
             return
 
+    def connecting(self, account: str | None) -> AbstractAsyncContextManager[None]:
+        """Keep revocations away while the account is connected, if they could reach it; Taken after LEASE_WAIT.
+
+        To be taken after the lease on the workspace, like `revoking`, and never two at once.
+        """
+        if account is None or not self._one_grant:
+            return nullcontext()
+        return lease(self._bus, f"revoke.{self._key(account)}", wait=LEASE_WAIT)
+
+    @asynccontextmanager
+    async def revoking(self, account: str) -> AsyncIterator[bool]:
+        """Whether tokens that were given up for the account may be revoked during the block.
+
+        They may not if that would end the grant of a workspace that is bound to the account now, be it another
+        one or the same one with newer tokens.
+        """
+        async with self.connecting(account):
+            yield not self._one_grant or not await self._taken(account)
+
     async def workspace_of(self, account: str) -> str | None:
         """The workspace that is connected to the account now, or None."""
         try:
@@ -83,6 +110,10 @@ class Accounts:
         """Every workspace that holds a claim, connected or not."""
         async for kept in self._claims.items(f"{self._register.provider}."):
             yield kept.value.workspace
+
+    async def _taken(self, account: str) -> bool:
+        kept = await self._claims.get(self._key(account))
+        return kept is not None and await self._bound(kept.value.workspace, account)
 
     async def _bound(self, workspace: str, account: str) -> bool:
         kept = await self._register.get(workspace)

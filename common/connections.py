@@ -52,7 +52,8 @@ class Connections:
 
     An account belongs to one workspace and a workspace has one account, from the moment they are connected
     until somebody disconnects them; `common.accounts` says how. `stated` is given where the provider names the
-    account in the callback, `take_back` where there is more to give back than the refresh token.
+    account in the callback, which it must where all consents to an account are one grant, `take_back` where there
+    is more to give back than the refresh token.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Connections:
         self._http = http
         self._take_back = take_back
         self._register = Register(bus, vault, app.provider)
-        self._accounts = Accounts(bus, self._register)
+        self._accounts = Accounts(bus, self._register, one_grant=app.one_grant)
         self._notices = Notices(bus, app.provider)
         self._consent = Consent(bus, vault, app, http, self._register, self._accounts, identify, stated)
         self._revocations = Revocations(app.provider, self._revoke, self._unrevoked)
@@ -290,7 +291,8 @@ class Connections:
                 return False
             # Read before the state changes: a claim that a reconnect renews after that is not ours to release.
             claim = await self._accounts.claim_revision(kept.value.account, workspace)
-            ended = replace(kept.value, state="disconnected", since=now(), why=_TO_REVOKE, fix=None, paused=None)
+            why = _BY_OWNER if kept.value.sealed is None else _TO_REVOKE
+            ended = replace(kept.value, state="disconnected", since=now(), why=why, fix=None, paused=None)
             try:
                 await self._register.write(kept, ended)
             except Conflict:
@@ -303,28 +305,36 @@ class Connections:
         """Revoke and forget what a disconnected workspace left; a reconnect since has put an end to that.
 
         Under the lease, so that neither a refresh nor a reconnect is half done: a revocation may reach the
-        tokens they get.
+        tokens they get. What would end the grant of another workspace is forgotten without being revoked: that
+        workspace's disconnecting ends it too.
         """
         async with self._register.exclusively(workspace):
             kept = await self._register.get(workspace)
             if kept is None or kept.value.bound or kept.value.sealed is None:
                 return
-            try:
-                await self._give_back(workspace, self._register.open(kept.value))
-            except Dead:
-                log.info("connection.gone_already", workspace=workspace, provider=self.provider)
-            except (UserError, Damaged) as error:  # what cannot be opened can never be revoked
-                log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider, error=error)
+            async with self._accounts.revoking(kept.value.account) as allowed:
+                if allowed:
+                    await self._give_back(kept.value)
+                else:
+                    log.info("connection.forgotten_in_use", workspace=workspace, provider=self.provider)
             await self._register.amend(
                 workspace, lambda present: None if present.bound else replace(present, sealed=None, why=_BY_OWNER)
             )
-            log.info("connection.revoked", workspace=workspace, provider=self.provider)
 
-    async def _give_back(self, workspace: str, tokens: Tokens) -> None:
-        if self._take_back is None:
-            await self._app.revoke(self._http, tokens.refresh)
+    async def _give_back(self, connection: Connection) -> None:
+        workspace = connection.workspace
+        try:
+            tokens = self._register.open(connection)
+            if self._take_back is None:
+                await self._app.revoke(self._http, tokens.refresh)
+            else:
+                await self._take_back(tokens, partial(self._renew_once_more, workspace))
+        except Dead:
+            log.info("connection.gone_already", workspace=workspace, provider=self.provider)
+        except (UserError, Damaged) as error:  # what cannot be opened can never be revoked
+            log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider, error=error)
         else:
-            await self._take_back(tokens, partial(self._renew_once_more, workspace))
+            log.info("connection.revoked", workspace=workspace, provider=self.provider)
 
     async def _renew_once_more(self, workspace: str) -> Tokens:
         kept = await self._register.get(workspace)

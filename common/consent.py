@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import httpx
 import msgspec
+import nats.errors
 import structlog
 from msgspec.structs import replace
 
@@ -43,8 +44,11 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     verifier: Sealed
 
 
-Identify = Callable[[Tokens, Exchange], Awaitable[Account]]
-"""Asks the provider which account a fresh grant is for; Refused if it is not the one the callback names."""
+Identify = Callable[[Tokens, Exchange, str], Awaitable[Account]]
+"""Asks the provider which account a fresh grant is for; Refused if it is not the one the callback names.
+
+The last argument is the workspace it is asked for, where a provider's calls are counted by workspace.
+"""
 
 Stated = Callable[[Exchange], str]
 """The account a callback names, where the provider names it there; Refused if it is not well-formed."""
@@ -101,15 +105,19 @@ class Consent:
         if request.error is not None or not request.code:
             raise Refused(f"{self._name} did not give access: {request.error or 'no code'}", fix="approve the request")
         workspace = pending.workspace
+        stated = None if self._stated is None else self._stated(request)
         try:
-            async with self._register.exclusively(workspace):
+            async with self._register.exclusively(workspace), self._accounts.connecting(stated):
                 # From the exchange on nothing may cut us short: nobody else knows the tokens.
                 with anyio.CancelScope(shield=True):
-                    connection, before = await self._connect(pending, request, request.code)
+                    connection, before = await self._connect(pending, request, request.code, stated)
         except Taken:
             raise Refused(
-                f"{workspace} is being connected or refreshed right now", fix="connect again in a moment"
+                f"{workspace} or this account is being connected, refreshed or disconnected right now",
+                fix="connect again in a moment",
             ) from None
+        if before is not None and before.sealed is not None and before.account != connection.account:
+            await self._give_back(before)  # the new one took the place of what was still to be revoked
         log.info("connection.made", workspace=workspace, provider=self.provider, account=connection.account)
         await ask_for_pull(self._bus, workspace, "connected")
         await self._notices.tell(workspace, "connected", self._greeting(connection, before))
@@ -129,10 +137,11 @@ class Consent:
             raise unknown from None
         return kept.value
 
-    async def _connect(self, pending: Pending, request: Exchange, code: str) -> tuple[Connection, Connection | None]:
+    async def _connect(
+        self, pending: Pending, request: Exchange, code: str, stated: str | None
+    ) -> tuple[Connection, Connection | None]:
         """The connection made, and what was there before."""
         workspace = pending.workspace
-        stated = None if self._stated is None else self._stated(request)
         kept = await self._register.get(workspace)
         if stated is not None:
             # Before the code is used: with Intuit, trading it may end the tokens of the connection that stays.
@@ -145,30 +154,27 @@ class Consent:
             raise Refused(str(error), fix="connect again; a code is valid for minutes and once") from None
         except (RetryLater, BadClient) as error:
             raise Refused(str(error), fix="connect again in a moment") from None
-        shared = self._app.one_grant and kept is not None and kept.value.usable
-        account = await self._proven(tokens, request, stated, shared=shared)
+        account = await self._proven(workspace, tokens, request, stated)
         try:
-            connection, before = await self._bind(workspace, account, tokens)
+            return await self._bind(workspace, account, tokens)
         except Refused:
             if not self._app.one_grant:  # else the grant of the workspace that has the account would end with it
                 await self._discard(tokens)
             raise
-        if before is not None and before.sealed is not None and before.account != account.id:
-            await self._discard(self._register.open(before))  # this took the place of what was still to be revoked
-        return connection, before
 
-    async def _proven(self, tokens: Tokens, request: Exchange, stated: str | None, *, shared: bool) -> Account:
+    async def _proven(self, workspace: str, tokens: Tokens, request: Exchange, stated: str | None) -> Account:
         """The account of a fresh grant; one that cannot be proven now is given back, so nothing half-bound stays.
 
-        Except where it is `shared`: giving it back would end the grant the workspace works with.
+        Not where all consents to an account are one grant: as long as nobody knows whose account it is, giving it
+        back may end the grant that some workspace works with. Its tokens were never stored and end unused.
         """
         try:
-            account = await self._identify(tokens, request)
+            account = await self._identify(tokens, request, workspace)
             subjects.token(account.id, "account")
             if stated not in {None, account.id}:
                 raise Refused(f"{self._name} gave access to another company than it named", fix="connect again")
         except (WeirError, subjects.BadTokenError) as error:
-            if not shared:
+            if not self._app.one_grant:
                 await self._discard(tokens)
             if isinstance(error, Refused):
                 raise
@@ -222,15 +228,31 @@ class Consent:
                 continue
 
     async def _withdraw(self, stored: Kept[Connection], before: Kept[Connection] | None) -> None:
-        """Undo `_store`: the tokens are not ours to use."""
+        """Undo `_store`: the tokens are not ours to use. What was still to be revoked is so again."""
         try:
             if before is None:
                 await self._register.forget(stored)
-            else:
+            elif before.value.bound:
                 ended = replace(before.value, state="disconnected", sealed=None, paused=None, since=now())
                 await self._register.write(stored, ended)
+            else:
+                await self._register.write(stored, before.value)
         except Conflict:
             return  # another attempt or a disconnect has decided since
+
+    async def _give_back(self, before: Connection) -> None:
+        """Revoke what a workspace had before it moved on, unless another one is bound to that account by now."""
+        workspace = before.workspace
+        try:
+            with anyio.fail_after(DISCARD_PATIENCE, shield=True):
+                async with self._accounts.revoking(before.account) as allowed:
+                    if allowed:
+                        await self._discard(self._register.open(before))
+                    else:
+                        log.info("connection.forgotten_in_use", workspace=workspace, provider=self.provider)
+        except (WeirError, nats.errors.Error, TimeoutError) as error:  # whatever it is, the new connection stands
+            why = f"{type(error).__name__}: {error}"
+            log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider, error=why)
 
     async def _discard(self, tokens: Tokens) -> None:
         """Revoke a grant that is kept nowhere; what cannot be revoked ends by itself, unused."""

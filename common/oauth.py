@@ -75,6 +75,7 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
         """Whether all consents to one account are one grant, so that revoking a token of one ends them all.
 
         Intuit knows one connection between an app and a company; with Qonto each consent has tokens of its own.
+        What follows for revocations: `Accounts.revoking`.
         """
         return self.provider == "quickbooks"
 

@@ -114,7 +114,9 @@ def fault(status: int, body: bytes) -> Fault:
         status=status,
         code=code,
         message=str(first.get("Message") or first.get("message") or first.get("error") or f"HTTP {status}"),
-        detail=None if code in _OF_A_TOKEN or kind in _OF_A_TOKEN else _text(first.get("Detail") or first.get("detail")),
+        detail=None
+        if code in _OF_A_TOKEN or kind in _OF_A_TOKEN
+        else _text(first.get("Detail") or first.get("detail")),
         kind=kind,
     )
 

@@ -6,9 +6,10 @@ import httpx
 
 from common import http, subjects
 from common.bus import Bus
-from common.connections import Connections
+from common.connections import Account, Connections
 from common.consume import batches
-from common.messages import Decision, Mirror, ReviewResolved
+from common.messages import Decision, Exchange, Mirror, ReviewResolved
+from common.oauth import Tokens
 from common.service import main
 from common.settings import Settings
 from common.vault import Vault
@@ -37,7 +38,11 @@ def build(bus: Bus, client: httpx.AsyncClient) -> None:
 def connected(bus: Bus, client: httpx.AsyncClient) -> Connections:
     """The connections to Qonto; UserError if a setting is missing."""
     app, vault = oauth_app(bus.settings), Vault(bus.settings.sealing_key())
-    return Connections(bus, vault, app, client, partial(identify, client), take_back=partial(take_back, client, app))
+
+    async def prove(tokens: Tokens, callback: Exchange, _workspace: str) -> Account:
+        return await identify(client, tokens, callback)
+
+    return Connections(bus, vault, app, client, prove, take_back=partial(take_back, client, app))
 
 
 async def serve(settings: Settings) -> None:

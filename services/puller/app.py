@@ -18,7 +18,7 @@ from common.service import main
 from common.settings import Settings
 from common.vault import Vault
 from common.wire import WireError
-from services.puller.limits import keep_within_limits
+from services.puller.limits import METERED_FOR, keep_within_limits
 from services.puller.quickbooks import MINOR_VERSION
 from services.puller.rewind import Rewinder
 from services.puller.ticks import AT_ONCE, SLICE, Ticks
@@ -75,11 +75,13 @@ def realm_of(callback: Exchange) -> str:
     return callback.realm
 
 
-async def identify(client: httpx.AsyncClient, api_url: str, tokens: Tokens, callback: Exchange) -> Account:
+async def identify(
+    client: httpx.AsyncClient, api_url: str, tokens: Tokens, callback: Exchange, workspace: str
+) -> Account:
     """The company a fresh grant is for: the one of the callback, if QuickBooks shows it with this grant.
 
-    `GET /v3/company/{realm}/companyinfo/{realm}`, one metered call. Refused if the grant is not good for that
-    company, RetryLater if QuickBooks does not tell within PROOF_PATIENCE.
+    `GET /v3/company/{realm}/companyinfo/{realm}`, one call, metered for the workspace. Refused if the grant is not good
+    for that company, RetryLater if QuickBooks does not tell within PROOF_PATIENCE.
     """
     realm = realm_of(callback)
     try:
@@ -90,6 +92,7 @@ async def identify(client: httpx.AsyncClient, api_url: str, tokens: Tokens, call
                 f"{api_url}/v3/company/{realm}/companyinfo/{realm}",
                 params={"minorversion": MINOR_VERSION},
                 headers={"Authorization": f"Bearer {tokens.access}", "Accept": "application/json"},
+                extensions={METERED_FOR: workspace},
             )
     except (httpx.HTTPError, TimeoutError) as error:
         raise RetryLater(f"QuickBooks does not tell the company: {type(error).__name__}") from None

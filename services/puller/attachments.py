@@ -18,16 +18,18 @@ import structlog
 from msgspec.structs import replace
 
 from common import quickbooks as wire
+from common import subjects
 from common.bus import Bus
 from common.messages import Document, Record
 from common.wire import WireError
 from services.puller.entities import BILL
 from services.puller.files import Files
-from services.puller.omissions import left_out
+from services.puller.marker import Marker
+from services.puller.omissions import left_malformed
 from services.puller.quickbooks import Company, Damaged, Missing
 from services.puller.records import Records
 from services.puller.salvage import Salvage
-from services.puller.window import PAGE, Page, Row, Window, pages
+from services.puller.window import Page, Row, Window, pages
 
 log = structlog.get_logger()
 
@@ -38,11 +40,15 @@ _NOWHERE: frozenset[str] = frozenset()
 
 
 class Attachments:
-    """What one pull knows of its company's attachments."""
+    """What one pull knows of its company's attachments.
+
+    Before anything is read, `begin` says what was damaged at the last pull; what is now, `noted` says.
+    """
 
     def __init__(self, bus: Bus, company: Company) -> None:
         self._bus = bus
         self._company = company
+        self._salvage = Salvage(bus, company, ENTITY, Marker(), ALL)
         self._records = Records(bus, company.workspace, company.realm)
         self._files = Files(bus, company)
         self._since = ALL
@@ -54,6 +60,14 @@ class Attachments:
         self._gone: set[str] = set()
         self._bereft: set[str] = set()
 
+    def begin(self, marker: Marker, at: datetime) -> None:
+        """The pull begins at QuickBooks' time `at`, from this marker."""
+        self._salvage = Salvage(self._bus, self._company, ENTITY, marker, at)
+
+    def noted(self, marker: Marker) -> Marker:
+        """`marker` with what is damaged by now."""
+        return self._salvage.noted(marker)
+
     async def read(self, window: Window, *, again: bool = False) -> datetime:
         """Index what changed in `window`, whole; up to when that is.
 
@@ -61,16 +75,22 @@ class Attachments:
         """
         self._since, self._again = window.since, again
         reached = window.since
-        salvage = Salvage(self._bus, self._company, ENTITY)
-        async for rows, _, reached in pages(self._page, window, self._company.size, salvage=salvage.second):  # noqa: B007 (its last value counts)
+        async for rows, _, reached in pages(self._page, window, self._company.size, salvage=self._salvage.second):  # noqa: B007 (its last value counts)
             await self.take(rows, since=window.since)
         return reached
+
+    async def mended(self) -> None:
+        """Index what was damaged and can be read by now, tried once a day."""
+        if self._salvage.due:
+            for row in await self._salvage.again():
+                self._bereft |= await self._index(row)
 
     async def take(self, rows: Sequence[Row], *, since: datetime) -> None:
         """Index attachments as they were read: all that changed since."""
         self._since = since
         for row in rows:
             await self._index(row)
+            self._salvage.damaged.discard(row.id)
 
     async def of(self, bill: Record, held: Record | None) -> tuple[Document, ...]:
         """The documents of a bill: those it is `held` with and has not lost, and those read since, fetched now."""
@@ -124,7 +144,7 @@ class Attachments:
         elif deleted is not None:
             unseen = holders.keys() & set(deleted)
         else:
-            unseen = holders.keys() - set(await self._company.all_ids(ENTITY)) if holders else set()
+            unseen = holders.keys() - await self._salvage.ids() if holders else set()
         self._holding = {ident: holders[ident] for ident in unseen}
         return sorted(unseen, key=_age)
 
@@ -153,30 +173,39 @@ class Attachments:
 
     async def _look_up(self, bill: str) -> None:
         """Index all attachments of one bill."""
-        condition = f"AttachableRef.EntityRef.Type = 'bill' AND AttachableRef.EntityRef.value = '{bill}'"
-        text = f"SELECT * FROM {ENTITY} WHERE {condition} MAXRESULTS {PAGE}"  # noqa: S608 (an id QuickBooks gave)
-        for row in await self._company.rows(ENTITY, text):
+        of_bill = f" WHERE AttachableRef.EntityRef.Type = 'bill' AND AttachableRef.EntityRef.value = '{bill}'"
+        for row in await self._salvage.listed(of_bill, order=""):
             await self._index(row)
 
-    async def _index(self, row: Row) -> None:
+    async def _index(self, row: Row) -> frozenset[str]:
+        """Take in one attachment; the bills it hangs on."""
         try:
-            attachable = wire.attachable(row.body)
+            attachable = wire.attachable(row.sound())
         except WireError as error:
             fix = "attach the file again in QuickBooks"
-            key = f"{row.id}-{row.at.isoformat()}"
-            await left_out(self._bus, self._company, f"attachment {row.id}", error, fix=fix, key=key)
-            return
+            await left_malformed(self._bus, self._company, ENTITY, row, error, fix=fix)
+            return _NOWHERE
         # A mere note is not a file; and what never changed since it was created has left no bill.
-        bills = frozenset(attachable.bills) if attachable.file_name else _NOWHERE
+        bills = frozenset(filter(self._is_bill, attachable.bills)) if attachable.file_name else _NOWHERE
         self._moved |= attachable.changed
         for bill in self._on.get(attachable.id, _NOWHERE) - bills:
             del self._of[bill][attachable.id]
         self._on[attachable.id] = bills
         for bill in bills:
             self._of.setdefault(bill, {})[attachable.id] = attachable
+        return bills
 
     async def _page(self, window: Window) -> Page:
         return await self._company.page(ENTITY, window)
+
+    def _is_bill(self, ident: str) -> bool:
+        """Whether there can be a bill of that id; one that is malformed has been left out."""
+        try:
+            subjects.token(f"{self._company.realm}-{ident}")
+        except subjects.BadTokenError as error:
+            log.warning("puller.not_a_bill", workspace=self._company.workspace, error=error)
+            return False
+        return True
 
     def _may_miss(self, bill: Record) -> bool:
         """Whether a bill seen for the first time is older than the window: its files may lie before it."""

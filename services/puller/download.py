@@ -8,6 +8,7 @@ would mean to resolve the name, check the address and connect to just that addre
 
 import ipaddress
 
+import anyio
 import httpx
 import stamina
 from httpx import codes
@@ -18,6 +19,9 @@ from common.settings import loopback
 
 LARGEST_FILE = 10 * 2**20
 """Bytes of an attachment that is fetched: Qonto takes no larger file."""
+
+LONGEST = 120.0
+"""Seconds one download may take: a host that drips holds up a whole company."""
 
 _NOT_NOW = frozenset({codes.REQUEST_TIMEOUT, codes.TOO_EARLY, codes.TOO_MANY_REQUESTS})
 
@@ -38,9 +42,12 @@ async def download(http: httpx.AsyncClient, link: str, *, local: bool = False) -
     if not _acceptable(link, local=local):
         raise Unobtainable("QuickBooks gave a link that is not https to a public host")
     try:
-        async for attempt in stamina.retry_context(on=httpx.TransportError, attempts=3, timeout=None):
-            with attempt:
-                return await _stream(http, link)
+        with anyio.fail_after(LONGEST):
+            async for attempt in stamina.retry_context(on=httpx.TransportError, attempts=3, timeout=None):
+                with attempt:
+                    return await _stream(http, link)
+    except TimeoutError:
+        raise RetryLater(f"the file host took longer than {LONGEST:.0f} s for one file") from None
     except httpx.TransportError as error:
         raise RetryLater(f"a file cannot be fetched: {type(error).__name__}") from None
     except httpx.DecodingError:

@@ -4,7 +4,7 @@ A marker moves after the broker has acknowledged what was read, never before; tw
 would meet here, and the slower one stops.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -14,19 +14,26 @@ from common.errors import Conflict, RetryLater
 from common.messages import Part
 from services.puller.window import Window
 
+DAILY = timedelta(hours=23)
+"""Less than a day, so that a daily pull finds due what is done once a day."""
+
 
 class Marker(Part, frozen=True, kw_only=True):
     """Everything changed up to `until` is published; None while the first window is open.
 
     `window` is the open window and where reading goes on in it. `republish` says that what the open window
     holds is published even if RECORDS already has it (a rewind). `damaged` are ids of objects that QuickBooks
-    could not give.
+    could not give, `seconds` those in which one was last changed that has no id either; both were tried last at
+    `tried_at`. `uncaptured_at` is when change data capture last refused the entity. All of it is QuickBooks' time.
     """
 
     until: datetime | None = None
     window: Window | None = None
     republish: bool = False
     damaged: tuple[str, ...] = ()
+    seconds: tuple[datetime, ...] = ()
+    tried_at: datetime | None = None
+    uncaptured_at: datetime | None = None
 
     @property
     def quiet(self) -> bool:
@@ -76,6 +83,11 @@ class Markers:
         except Conflict:
             raise Moved(key) from None
         self._markers[name], self._revisions[name] = marker, revision
+
+
+def due(last: datetime | None, at: datetime) -> bool:
+    """Whether what is done once a day, and was last done at `last`, is to be done at `at`."""
+    return last is None or at - last >= DAILY
 
 
 def rewound(marker: Marker, to: datetime, *, republish: bool = True) -> Marker:

@@ -5,6 +5,9 @@ import structlog
 from common.bus import Bus
 from common.messages import Notice, now
 from services.puller.quickbooks import Company
+from services.puller.window import Row
+
+AGAIN = "save it again in QuickBooks"
 
 log = structlog.get_logger()
 
@@ -13,6 +16,14 @@ async def left_damaged(bus: Bus, company: Company, what: str, error: Exception) 
     """Say that QuickBooks itself cannot give `what`."""
     fix = "open it in QuickBooks and save it again; it is tried again every day"
     await left_out(bus, company, what, error, fix=fix, key=f"damaged-{what}")
+
+
+async def left_malformed(
+    bus: Bus, company: Company, entity: str, row: Row, error: Exception, *, fix: str = AGAIN
+) -> None:
+    """Say that an object is not what it should be."""
+    key = f"{entity}-{row.id}-{row.at.isoformat()}"
+    await left_out(bus, company, f"{entity} {row.id}", error, fix=fix, key=key)
 
 
 async def left_out(bus: Bus, company: Company, what: str, error: Exception, *, fix: str, key: str) -> None:

@@ -27,7 +27,8 @@ class Progress:
         """A pull begins, or the next slice of one."""
         kept = await self._bucket.get(self._workspace)
         if kept is not None and kept.value.realm == self._state.realm:
-            unfinished = kept.value.entity is not None
+            finished = kept.value.finished_at
+            unfinished = finished is None or finished < kept.value.began_at
             self._state = replace(
                 kept.value,
                 began_at=now(),
@@ -45,6 +46,11 @@ class Progress:
         self._state = replace(
             self._state, entity=entity, read_until=until, counts=self._all(counts), first=first, failures=0
         )
+        await self._put()
+
+    async def paused(self, counts: dict[str, int]) -> None:
+        """A slice is over; the next one goes on."""
+        self._state = replace(self._state, counts=self._all(counts), failures=0)
         await self._put()
 
     async def ended(self, counts: dict[str, int], next_at: datetime, left_out: Sequence[str] = ()) -> None:

@@ -21,7 +21,7 @@ from common.messages import Mirror, Mirrored, Record, RecordKind, Refusal, now
 from common.wire import WireError
 from services.puller.attachments import Attachments
 from services.puller.entities import BILL, Entity
-from services.puller.omissions import left_damaged, left_out
+from services.puller.omissions import left_damaged, left_malformed
 from services.puller.quickbooks import Company, Damaged, Missing
 from services.puller.records import Held, Records, deleted, differs, older, record, with_documents
 from services.puller.window import Row
@@ -126,6 +126,10 @@ class Publisher:
             if isinstance(item.message.body, CompanyBody):
                 self._home_currency = item.message.body.home_currency
 
+    async def unknown(self, kind: RecordKind, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that have no record."""
+        return set(ids) - (await self._records.held(kind, ids)).keys()
+
     async def ids(self, entity: Entity) -> set[str]:
         """Every id of the entity in RECORDS, deleted ones included."""
         return await self._records.ids(entity.kind)
@@ -173,10 +177,8 @@ class Publisher:
 
     async def _record(self, entity: Entity, row: Row) -> Record | None:
         try:
-            found = wire.normalize(entity.name, row.body, home_currency=self._home_currency)
+            found = wire.normalize(entity.name, row.sound(), home_currency=self._home_currency)
         except WireError as error:
-            fix = "save it again in QuickBooks"
-            key = f"{entity.name}-{row.id}-{row.at.isoformat()}"
-            await left_out(self._bus, self._company, f"{entity.name} {row.id}", error, fix=fix, key=key)
+            await left_malformed(self._bus, self._company, entity.name, row, error)
             return None
         return record(entity.kind, found, self._company)

@@ -15,27 +15,26 @@ from msgspec.structs import replace
 
 from common.bus import Bus
 from common.errors import Refused
-from common.messages import now
 from services.puller import attachments
 from services.puller.attachments import Attachments
 from services.puller.entities import BEFORE_BILLS, BILL, DELETIONS, ENTITIES, Entity
-from services.puller.marker import Marker, Markers
+from services.puller.marker import Marker, Markers, due
 from services.puller.progress import Progress
 from services.puller.publisher import Publisher
 from services.puller.quickbooks import Capture, Company, Unsupported
 from services.puller.records import parts
-from services.puller.reference import Reference
+from services.puller.reference import TAX_CODES, TAX_RATES, Reference
 from services.puller.salvage import Salvage
-from services.puller.window import Page, Row, Window, pages, whole
+from services.puller.window import PAGE, Page, Row, Window, pages, whole
 
 log = structlog.get_logger()
 
 CAPTURE_REACHES = timedelta(days=29)
-"""How far back change data capture is asked; QuickBooks refuses after 30 days."""
+"""How far back change data capture is believed; QuickBooks refuses after 30 days."""
 CAPTURE_HOLDS = 1000
 """Objects in an answer of change data capture that was cut off."""
-SOME = 200
-"""Objects that are looked at one by one between two looks at the clock."""
+SOME = 50
+"""Objects that are looked at one by one, and bills whose files are fetched, between two looks at the clock."""
 
 
 class Unfinished(Exception):  # noqa: N818 (not an error: there is more to do)
@@ -57,7 +56,8 @@ class Pull:
         self._markers = Markers(bus, company.workspace, company.realm)
         self._attachments = Attachments(bus, company)
         self._publisher = Publisher(bus, company, self._attachments)
-        self._reference = Reference(company, self._markers, self._publisher)
+        self._reference = Reference(bus, company, self._markers, self._publisher)
+        self._at = beginning
         self._ends_at = anyio.current_time() + seconds
         self.first = False
 
@@ -68,29 +68,42 @@ class Pull:
 
     async def left_out(self) -> list[str]:
         """In words, each object and file that QuickBooks could not give so far."""
-        objects = [f"{entity.name} {ident}" for entity in ENTITIES for ident in self._markers[entity.name].damaged]
-        return [*objects, *await self._attachments.left_out()]
+        found: list[str] = []
+        for name in (TAX_RATES, TAX_CODES, *(entity.name for entity in ENTITIES), attachments.ENTITY):
+            marker = self._markers[name]
+            found += [f"{name} {ident}" for ident in marker.damaged]
+            found += [f"a {name} last changed at {second:%Y-%m-%d %H:%M:%S} UTC" for second in marker.seconds]
+        return [*found, *await self._attachments.left_out()]
 
     async def run(self) -> None:
         """Read and publish all there is. Unfinished if time is over, NotConnected, RetryLater or Refused."""
         await self._markers.load()
         self.first = attachments.ENTITY not in self._markers
-        daily = await self._reference.refresh()
         changes = await self._changes()
+        self._attachments.begin(self._markers[attachments.ENTITY], self._at)
+        await self._reference.refresh(self._at)
         for entity in BEFORE_BILLS:
-            await self._read(entity, changes, daily=daily)
+            await self._read(entity, changes)
         attached_until = await self._read_attachments(changes)
-        await self._read(BILL, changes, daily=daily)
+        await self._read(BILL, changes)
         await self._delete(changes)
         everything = self._attachments_window().since == attachments.ALL
         attached_since = self._beginning if everything else attachments.ALL
-        for some in parts(await self._attachments.missing(self._attachments_deleted(changes)), SOME):
+        deleted = self._attachments_deleted(changes)
+        for some in parts(await self._attachments.missing(deleted), SOME):
             await self._complete(sorted(await self._attachments.confirm(some)))
         await self._complete(self._publisher.bills_to_complete(attached_since))
-        await self._markers.move(attachments.ENTITY, Marker(until=attached_until))
+        uncaptured_at = self._attachments_uncaptured(changes, compared=deleted is None)
+        marker = Marker(until=attached_until, uncaptured_at=uncaptured_at)
+        await self._markers.move(attachments.ENTITY, self._attachments.noted(marker))
 
     async def _changes(self) -> Capture | None:
-        """What change data capture tells, or None if that is not all."""
+        """What change data capture tells, or None if that is not all; and from now on, QuickBooks' own time."""
+        changes = await self._captured()
+        self._at = whole(await self._company.clock() if changes is None else changes.time)
+        return changes
+
+    async def _captured(self) -> Capture | None:
         deletions = self._markers[DELETIONS].until
         if deletions is None:
             return None
@@ -100,8 +113,6 @@ class Pull:
             # Even while its window is open: which attachments were deleted since is told by nothing else.
             known.append(attached)
         since = min(known) - self._overlap
-        if now() - since > CAPTURE_REACHES:
-            return None
         try:
             changes = await self._capture(since)
         except Refused as error:  # too far back, or an object in it is damaged: the windows tell the rest
@@ -110,28 +121,53 @@ class Pull:
         if changes.total >= CAPTURE_HOLDS:
             log.info("puller.capture_full", workspace=self._company.workspace, objects=changes.total)
             return None
+        if changes.time - since > CAPTURE_REACHES:
+            log.info("puller.capture_short", workspace=self._company.workspace, since=since.isoformat())
+            return None
         return changes
 
     async def _capture(self, since: datetime) -> Capture:
-        """What changed since, attachments included if QuickBooks captures them."""
+        """What changed since, attachments included if QuickBooks captures them: asked once a day if it does not."""
         names = [entity.name for entity in ENTITIES]
+        refused_at = self._markers[attachments.ENTITY].uncaptured_at
+        changes = None
+        if refused_at is not None:
+            changes = await self._company.changes(names, since)
+            if not due(refused_at, changes.time):
+                return changes
         try:
             return await self._company.changes([*names, attachments.ENTITY], since)
         except Unsupported:
-            return await self._company.changes(names, since)
+            return changes or await self._company.changes(names, since)
 
     async def _read_attachments(self, changes: Capture | None) -> datetime:
         marker, window = self._markers[attachments.ENTITY], self._attachments_window()
         if changes is None or attachments.ENTITY not in changes.asked or not marker.quiet:
-            return await self._attachments.read(window, again=marker.republish)
-        await self._attachments.take(changes.live.get(attachments.ENTITY, []), since=window.since)
-        return whole(changes.time)
+            until = await self._attachments.read(window, again=marker.republish)
+        else:
+            await self._attachments.take(changes.live.get(attachments.ENTITY, []), since=window.since)
+            until = whole(changes.time)
+        await self._attachments.mended()
+        return until
 
     def _attachments_deleted(self, changes: Capture | None) -> list[str] | None:
-        """The attachments that change data capture names as deleted, None if it does not tell."""
-        if changes is None or attachments.ENTITY not in changes.asked:
+        """The attachments known to be deleted, None if only comparing ids can tell.
+
+        Where they are not captured, ids are compared once a day, and once more when they are captured again.
+        """
+        refused_at = self._markers[attachments.ENTITY].uncaptured_at
+        if changes is not None and attachments.ENTITY in changes.asked:
+            return changes.deleted.get(attachments.ENTITY, []) if refused_at is None else None
+        return None if due(refused_at, self._at) else []
+
+    def _attachments_uncaptured(self, changes: Capture | None, *, compared: bool) -> datetime | None:
+        """When change data capture last refused attachments and their ids were compared instead."""
+        refused_at = self._markers[attachments.ENTITY].uncaptured_at
+        if changes is not None and attachments.ENTITY in changes.asked:
             return None
-        return changes.deleted.get(attachments.ENTITY, [])
+        if compared and (changes is not None or refused_at is not None):
+            return self._at
+        return refused_at
 
     async def _complete(self, bills: Sequence[str]) -> None:
         for some in parts(bills, SOME):
@@ -139,14 +175,17 @@ class Pull:
             marker = self._markers[BILL.name]
             damaged = (await self._publisher.complete(some, marker.damaged)).union(marker.damaged)
             if len(damaged) > len(marker.damaged):
-                await self._markers.move(BILL.name, replace(marker, damaged=tuple(sorted(damaged))))
+                tried_at = marker.tried_at or self._at
+                kept = replace(marker, damaged=tuple(sorted(damaged)), tried_at=tried_at)
+                await self._markers.move(BILL.name, kept)
             self._pause(progress=self._publisher.total > done)
 
-    async def _read(self, entity: Entity, changes: Capture | None, *, daily: bool) -> None:
+    async def _read(self, entity: Entity, changes: Capture | None) -> None:
+        salvage = self._salvage(entity)
+        if salvage.due:
+            await self._rows(entity, await salvage.again(), salvage)
+            await self._move(entity, self._markers[entity.name], salvage)
         marker = self._markers[entity.name]
-        salvage = Salvage(self._bus, self._company, entity.name, inactive=entity.lists_names, damaged=marker.damaged)
-        if daily:
-            await self._publisher.rows(entity, await salvage.again())
         if changes is not None and marker.quiet:
             await self._rows(entity, changes.live.get(entity.name, []), salvage)
             await self._move(entity, Marker(until=whole(changes.time)), salvage)
@@ -167,11 +206,19 @@ class Pull:
                 self._pause()
 
     async def _rows(self, entity: Entity, rows: Sequence[Row], salvage: Salvage, *, republish: bool = False) -> None:
-        await self._publisher.rows(entity, rows, republish=republish)
         salvage.damaged.difference_update(row.id for row in rows)  # saved again since
+        done = self._publisher.total
+        for some in parts(rows, SOME if entity is BILL else PAGE):
+            # The next slice reads the page anew, and would publish once more what is published again.
+            self._pause(progress=self._publisher.total > done and not republish)
+            await self._publisher.rows(entity, some, republish=republish)
 
     async def _move(self, entity: Entity, marker: Marker, salvage: Salvage) -> None:
-        await self._markers.move(entity.name, replace(marker, damaged=tuple(sorted(salvage.damaged))))
+        await self._markers.move(entity.name, salvage.noted(marker))
+
+    def _salvage(self, entity: Entity) -> Salvage:
+        marker = self._markers[entity.name]
+        return Salvage(self._bus, self._company, entity.name, marker, self._at, inactive=entity.lists_names)
 
     async def _delete(self, changes: Capture | None) -> None:
         marker = self._markers[DELETIONS]
@@ -189,8 +236,7 @@ class Pull:
 
     async def _missing(self, entity: Entity) -> list[str]:
         """Ids that have a record and are not among those QuickBooks lists."""
-        listed = await self._company.all_ids(entity.name, inactive=entity.lists_names)
-        return sorted((await self._publisher.ids(entity)).difference(listed))
+        return sorted(await self._publisher.ids(entity) - await self._salvage(entity).ids())
 
     def _window(self, name: str) -> Window:
         marker = self._markers[name]

@@ -5,8 +5,8 @@ wrong for good. Status first, then the code in the body, which comes in several 
 """
 
 import random
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -17,10 +17,11 @@ import structlog
 
 from common import http as requests
 from common import quickbooks as wire
+from common import subjects
 from common.connections import Connections, Grant
 from common.errors import Refused, RetryLater, WeirError
 from common.settings import loopback
-from common.wire import WireError, read
+from common.wire import WireError, read, utc
 from services.puller.content import is_page
 from services.puller.download import TooLarge, Unobtainable, download
 from services.puller.limits import METERED_FOR
@@ -68,6 +69,11 @@ BROKEN_WAITS = (0.5, 2.0)
 _LONGEST_QUERY = 1500
 """Characters of a statement that still goes into an address."""
 
+UNNAMED = "without-a-name"
+"""Stands in for an id that cannot be read."""
+_NEVER = datetime.fromtimestamp(0, UTC)
+"""Stands in for a second that cannot be read."""
+
 
 class Missing(WeirError):  # noqa: N818
     """There is no such object, or no longer."""
@@ -89,10 +95,17 @@ class _Meta(msgspec.Struct, rename="pascal"):
     last_updated_time: datetime
 
 
+class _Time(msgspec.Struct, rename="pascal"):
+    meta_data: _Meta
+
+
 class _Head(msgspec.Struct, rename="pascal"):
     id: str
     meta_data: _Meta
-    status: str | None = msgspec.field(name="status", default=None)
+
+
+class _State(msgspec.Struct):
+    status: str | None = None
 
 
 class Capture(NamedTuple):
@@ -142,17 +155,26 @@ class Company:
             answer = await self.query(entity, statement(entity, window, inactive=inactive, size=self.size))
         except Damaged as error:
             log.debug("quickbooks.page_damaged", entity=entity, since=window.since.isoformat(), error=error)
-            if window.until is not None:
-                raise Unreadable(str(error), window.until) from error
-            count = await self.query(entity, f"SELECT COUNT(*) FROM {entity}")  # noqa: S608 (our own words)
-            raise Unreadable(str(error), count.time) from error
+            raise Unreadable(str(error), window.until or await self.clock()) from error
         except Refused as error:
             raise Refused(f"{entity} changed since {window.since:%Y-%m-%d %H:%M:%S} UTC: {error}") from error
-        return Page([_row(entity, item) for item in answer.objects], answer.time)
+        rows = [self._row(entity, item) for item in answer.objects]
+        if len(rows) == self.size and all(row.at == _NEVER for row in rows):
+            raise RetryLater(f"a page of {entity} cannot be read: {rows[0].wrong}")
+        return Page(list(_in_order(rows, window.since)), answer.time)
 
     async def rows(self, entity: str, text: str) -> list[Row]:
         """The objects of one statement that asks for whole objects of `entity`; Damaged if one is."""
-        return [_row(entity, item) for item in (await self.query(entity, text)).objects]
+        return [self._row(entity, item) for item in (await self.query(entity, text)).objects]
+
+    async def clock(self) -> datetime:
+        """QuickBooks' own time, by an answer that holds no object."""
+        return (await self.query("Bill", "SELECT COUNT(*) FROM Bill")).time
+
+    async def count(self, entity: str, condition: str = "") -> int:
+        """How many objects of `entity` fulfil the condition (" WHERE …"); Damaged if QuickBooks is unwell."""
+        answer = await self.query(entity, f"SELECT COUNT(*) FROM {entity}{condition}")  # noqa: S608 (our own words)
+        return answer.total or 0
 
     async def query(self, entity: str, text: str) -> wire.Page:
         """The objects of one statement about `entity`; Damaged if one is."""
@@ -164,32 +186,20 @@ class Company:
             raise
 
     async def ids(self, entity: str, text: str) -> list[str]:
-        """The ids of one statement that asks for nothing else; Damaged if one cannot be had."""
-        return [read(item, _Id, "object").id for item in (await self.query(entity, text)).objects]
-
-    async def all_ids(self, entity: str, *, inactive: bool = False) -> list[str]:
-        """The id of every object of `entity`; `inactive` names too."""
-        where = " WHERE Active IN (true, false)" if inactive else ""
-        found: list[str] = []
-        while True:
-            start = len(found) + 1
-            text = f"SELECT Id FROM {entity}{where} ORDERBY Id STARTPOSITION {start} MAXRESULTS {self.size}"  # noqa: S608
-            page = await self.ids(entity, text)
-            found += page
-            if len(page) < self.size:
-                return found
+        """The ids of one statement that asks for nothing else, UNNAMED for what is none; Damaged if one is."""
+        return [self._id(item) for item in (await self.query(entity, text)).objects]
 
     async def changes(self, entities: Sequence[str], since: datetime) -> Capture:
         """Everything of these entities that changed or was deleted since; Unsupported if that is too long ago.
 
         An answer of 1000 objects was cut off, and what it lacks is the deletions.
         """
-        parse = partial(_capture, frozenset(entities))
+        parse = partial(self._capture, frozenset(entities))
         return await self._ask("cdc", parse, entities=",".join(entities), changedSince=literal(since))
 
     async def read(self, entity: str, ident: str) -> Row:
         """One object; Missing if it is gone."""
-        return await self._ask(f"{entity.lower()}/{ident}", lambda body: _row(entity, wire.single(body, entity)))
+        return await self._ask(f"{entity.lower()}/{ident}", lambda body: self._row(entity, wire.single(body, entity)))
 
     async def file(self, attachable: wire.Attachable) -> bytes:
         """The bytes of an attachment. Unobtainable, TooLarge or Missing.
@@ -277,6 +287,37 @@ class Company:
         except httpx.TransportError as error:
             raise RetryLater(f"QuickBooks cannot be reached: {type(error).__name__}") from None
 
+    def _row(self, entity: str, item: msgspec.Raw) -> Row:
+        try:
+            head = read(item, _Head, entity)
+            subjects.token(f"{self.realm}-{head.id}", "Id")
+        except (WireError, subjects.BadTokenError) as error:
+            dated = _part(item, _Time)
+            at = _NEVER if dated is None else utc(dated.meta_data.last_updated_time)
+            return Row(self._id(item), at, item, str(error))
+        return Row(head.id, utc(head.meta_data.last_updated_time), item)
+
+    def _id(self, item: msgspec.Raw) -> str:
+        named = _part(item, _Id)
+        try:
+            subjects.token(f"{self.realm}-{'' if named is None else named.id}")
+        except subjects.BadTokenError:
+            return UNNAMED
+        return UNNAMED if named is None else named.id
+
+    def _capture(self, asked: frozenset[str], body: bytes) -> Capture:
+        changes = wire.changes(body)
+        live: dict[str, list[Row]] = {}
+        deleted: dict[str, list[str]] = {}
+        for entity, objects in changes.objects.items():
+            for item in objects:
+                row, state = self._row(entity, item), _part(item, _State)
+                if state is not None and state.status == "Deleted":
+                    deleted.setdefault(entity, []).append(row.id)
+                else:
+                    live.setdefault(entity, []).append(row)
+        return Capture(asked, changes.time, changes.total, live, deleted)
+
     async def _refused(self, path: str, response: httpx.Response, fault: wire.Fault, grant: Grant) -> NoReturn:
         # A missing object is the answer hoped for when a deletion is confirmed; a damaged one is closed in on.
         report = log.info if fault.code in {_MISSING, _DAMAGED, _BROKEN} else log.warning
@@ -300,23 +341,19 @@ class Company:
         raise Refused(said)
 
 
-def _row(entity: str, item: msgspec.Raw) -> Row:
-    head = read(item, _Head, entity)
-    return Row(head.id, head.meta_data.last_updated_time, item)
+def _in_order(rows: Iterable[Row], since: datetime) -> Iterable[Row]:
+    """The rows of a page in order, those without a time with that of the one before."""
+    for row in rows:
+        since = since if row.at == _NEVER else row.at
+        yield row._replace(at=since)
 
 
-def _capture(asked: frozenset[str], body: bytes) -> Capture:
-    changes = wire.changes(body)
-    live: dict[str, list[Row]] = {}
-    deleted: dict[str, list[str]] = {}
-    for entity, objects in changes.objects.items():
-        for item in objects:
-            head = read(item, _Head, entity)
-            if head.status == "Deleted":
-                deleted.setdefault(entity, []).append(head.id)
-            else:
-                live.setdefault(entity, []).append(Row(head.id, head.meta_data.last_updated_time, item))
-    return Capture(asked, changes.time, changes.total, live, deleted)
+def _part(item: msgspec.Raw, shape: type[T]) -> T | None:
+    """What of a malformed object can be read after all."""
+    try:
+        return read(item, shape, "object")
+    except WireError:
+        return None
 
 
 def _tid(response: httpx.Response) -> str:

@@ -1,74 +1,105 @@
-"""What change data capture does not tell: the company itself and its tax codes, read whole once a day."""
+"""What change data capture does not tell: the company itself and its tax codes, read whole once a day.
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+What of it QuickBooks cannot give stays in RECORDS as it was.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from common import quickbooks as wire
-from common.messages import RecordKind, now
-from services.puller.marker import Marker, Markers
-from services.puller.publisher import Publisher
-from services.puller.quickbooks import Company
+from common.bus import Bus
+from common.messages import RecordKind, TaxCode, TaxRate
+from common.wire import WireError
+from services.puller.marker import Marker, Markers, due
+from services.puller.omissions import left_damaged, left_malformed
+from services.puller.publisher import COMPANY_ID, Publisher
+from services.puller.quickbooks import Company, Damaged
 from services.puller.records import record
-from services.puller.window import whole
+from services.puller.salvage import ACTIVE, Salvage
 
-EVERY = timedelta(hours=23)
-"""Less than a day, so that a daily pull finds it due."""
+T = TypeVar("T")
 
 COMPANY = "CompanyInfo"
 TAX_CODES = "TaxCode"
+TAX_RATES = "TaxRate"
 
 
 class Reference:
     """The daily part of a pull."""
 
-    def __init__(self, company: Company, markers: Markers, publisher: Publisher) -> None:
+    def __init__(self, bus: Bus, company: Company, markers: Markers, publisher: Publisher) -> None:
+        self._bus = bus
         self._company = company
         self._markers = markers
         self._publisher = publisher
 
-    async def refresh(self) -> bool:
-        """Read and publish what is due, and tell the publisher the home currency; whether anything was due."""
-        company = await self._refresh(COMPANY, "company", self._company_info)
+    async def refresh(self, at: datetime) -> None:
+        """Read and publish what is due at QuickBooks' time `at`, and tell the publisher the home currency."""
+        if self._due(COMPANY, at):
+            await self._read_company(at)
         await self._publisher.learn_home_currency()
-        tax_codes = await self._refresh(TAX_CODES, "taxcode", self._tax_codes)
-        return company or tax_codes
+        if self._due(TAX_CODES, at):
+            await self._read_tax_codes(at)
 
-    async def _refresh(
-        self, name: str, kind: RecordKind, read: Callable[[], Awaitable[tuple[datetime, list[wire.Normalized]]]]
-    ) -> bool:
-        marker = self._markers[name]
-        if marker.until is not None and marker.quiet and now() - marker.until < EVERY:
-            return False
-        at, found = await read()
+    def _due(self, name: str, at: datetime) -> bool:
+        return not self._markers[name].quiet or due(self._markers[name].until, at)
+
+    async def _read_company(self, at: datetime) -> None:
+        marker = self._markers[COMPANY]
+        try:
+            found = await self._company_info()
+        except (Damaged, WireError) as error:
+            if await self._publisher.unknown("company", [COMPANY_ID]):
+                raise  # without a home currency no amount can be told
+            if COMPANY not in marker.damaged:
+                await left_damaged(self._bus, self._company, COMPANY, error)
+            await self._markers.move(COMPANY, Marker(until=at, damaged=(COMPANY,)))
+            return
+        await self._publish("company", found, republish=marker.republish)
+        await self._markers.move(COMPANY, Marker(until=at))
+
+    async def _company_info(self) -> list[wire.Normalized]:
+        companies = await self._company.rows(COMPANY, "SELECT * FROM CompanyInfo")
+        preferences = await self._company.rows("Preferences", "SELECT * FROM Preferences")
+        settings = preferences[0].body if preferences else None
+        return [wire.company(row.body, settings) for row in companies]
+
+    async def _read_tax_codes(self, at: datetime) -> None:
+        marker = self._markers[TAX_CODES]
+        of_rates = Salvage(self._bus, self._company, TAX_RATES, self._markers[TAX_RATES], at)
+        rates = {rate.id: rate for rate in await self._all(of_rates, wire.tax_rate)}
+        if (noted := of_rates.noted(Marker())) != self._markers[TAX_RATES]:
+            await self._markers.move(TAX_RATES, noted)
+        salvage = Salvage(self._bus, self._company, TAX_CODES, marker, at)
+        codes = await self._all(salvage, lambda raw: wire.tax_code(raw, rates))
+        if of_rates.damaged:
+            vague = [code.id for code in codes if _vague(code, rates)]
+            kept = set(vague) - await self._publisher.unknown("taxcode", vague)
+            codes = [code for code in codes if code.id not in kept]
+        await self._publish("taxcode", codes, republish=marker.republish)
+        await self._markers.move(TAX_CODES, salvage.noted(Marker(until=at)))
+
+    async def _all(self, salvage: Salvage, parse: Callable[[msgspec.Raw], T]) -> list[T]:
+        """Every object of a short list, without those that cannot be had or are malformed: they are told once."""
+        found: list[T] = []
+        salvage.damaged.clear()
+        for row in await salvage.listed(ACTIVE, order=""):
+            try:
+                found.append(parse(row.sound()))
+            except WireError as error:
+                salvage.damaged.add(row.id)
+                if salvage.new(row.id):
+                    await left_malformed(self._bus, self._company, salvage.entity, row, error)
+        return found
+
+    async def _publish(self, kind: RecordKind, found: Sequence[wire.Normalized], *, republish: bool) -> None:
         records = [record(kind, item, self._company) for item in found]
-        await self._publisher.records(kind, records, republish=marker.republish)
-        await self._markers.move(name, Marker(until=at))
-        return True
+        await self._publisher.records(kind, records, republish=republish)
 
-    async def _company_info(self) -> tuple[datetime, list[wire.Normalized]]:
-        at, companies = await self._all(COMPANY)
-        _, preferences = await self._all("Preferences")
-        return at, [wire.company(item, next(iter(preferences), None)) for item in companies]
 
-    async def _tax_codes(self) -> tuple[datetime, list[wire.Normalized]]:
-        at, listed = await self._all("TaxRate", inactive=True)
-        rates = {rate.id: rate for rate in map(wire.tax_rate, listed)}
-        _, codes = await self._all(TAX_CODES, inactive=True)
-        return at, [wire.tax_code(code, rates) for code in codes]
-
-    async def _all(self, entity: str, *, inactive: bool = False) -> tuple[datetime, list[msgspec.Raw]]:
-        """Every object of a short list, and the server's time of the first answer."""
-        active = " WHERE Active IN (true, false)" if inactive else ""
-        found: list[msgspec.Raw] = []
-        at: datetime | None = None
-        while True:
-            answer = await self._company.query(
-                entity,
-                f"SELECT * FROM {entity}{active} STARTPOSITION {len(found) + 1} MAXRESULTS {self._company.size}",  # noqa: S608
-            )
-            at = at or whole(answer.time)
-            found += answer.objects
-            if len(answer.objects) < self._company.size:
-                return at, found
+def _vague(code: wire.Normalized, rates: Mapping[str, TaxRate]) -> bool:
+    """Whether a tax code names a rate that could not be read."""
+    return isinstance(code.body, TaxCode) and any(rate.id not in rates for rate in code.body.rates)

@@ -131,6 +131,7 @@ class Ticks:
                 if patience.cancelled_caught:
                     raise RetryLater(f"no page was done in {LONGEST:g} s")
             except Unfinished:
+                await progress.paused(pull.counts)
                 await self._tell(workspace, pull, finished=False)
                 await pull_again(self._bus, tick)
             except (NotConnected, Paused) as error:

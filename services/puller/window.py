@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from common.messages import Part
+from common.wire import WireError
 
 PAGE = 1000
 """Rows of one answer: the most QuickBooks gives."""
@@ -45,11 +46,21 @@ class Window(Part, frozen=True, kw_only=True):
 
 
 class Row(NamedTuple):
-    """One object of an answer: its id, the second of its last change, and the object as it came."""
+    """One object of an answer: its id, the second of its last change, and the object as it came.
+
+    `wrong` says why it cannot be kept, if its id or that second cannot be read; it still has its place on a page.
+    """
 
     id: str
     at: datetime
     body: Any
+    wrong: str | None = None
+
+    def sound(self) -> Any:
+        """The object, or WireError if it cannot be kept."""
+        if self.wrong is not None:
+            raise WireError(self.wrong)
+        return self.body
 
 
 @dataclass(frozen=True, slots=True)

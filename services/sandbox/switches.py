@@ -10,7 +10,8 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     Durations are seconds. `clock_offset` is added to the clock of both providers, so that a day
     or a hundred days can pass at once. `phantom_deletes` counts down: so many answers of change data
-    capture still report a live object as deleted.
+    capture still report a live object as deleted. With `one_grant`
+    all consents to a QuickBooks company are one grant: revoking any of its tokens ends them all.
     """
 
     clock_offset: float = 0.0
@@ -22,6 +23,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     throttle_shape: Literal["xml", "Fault", "fault"] = "Fault"
     rotate_after: float = 86_400.0
     old_token: Literal["grace_24h", "dead_at_once", "reuse_revokes_family"] = "grace_24h"  # noqa: S105
+    one_grant: bool = True
     query_lag: float = 0.0
     hard_expiry: float = 157_680_000.0
     access_lifetime: float = 3600.0

@@ -1,30 +1,47 @@
 """`weir connections`, `pull`, `backfill`, `rewind` as a person uses them, against a running puller."""
 
 import subprocess
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
+import pytest
 
-from common.messages import Connected, now
-from tests.cli.test_errors import weir
+from common import codec, subjects
+from common.buckets import Bucket
+from common.bus import Bus
+from common.messages import (
+    LISTED,
+    Backfill,
+    Connected,
+    Done,
+    PullState,
+    Refusal,
+    Rewind,
+    Workspace,
+    now,
+)
+from common.settings import READS_WARN_AT
+from services.puller.progress import Progress
+from tests.cli.test_errors import plain, weir
 from tests.conftest import environment
 from tests.puller.stand import WS, World, puller, running_sandbox, sandbox, wired, world
 
 __all__ = ["running_sandbox", "sandbox", "wired", "world"]
 
 
-async def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+async def run(world: World, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The command line beside the puller of this test."""
-    variables = environment(world.settings, COLUMNS="100")
+    variables = environment(world.settings, COLUMNS="100", **more)
     return await anyio.to_thread.run_sync(
         lambda: weir(*arguments, cwd=Path(world.settings.data_dir), variables=variables)
     )
 
 
-async def said(world: World, *arguments: str) -> str:
-    ended = await run(world, *arguments)
+async def said(world: World, *arguments: str, **more: str) -> str:
+    ended = await run(world, *arguments, **more)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -62,14 +79,102 @@ async def test_a_person_sees_what_is_connected_and_how_it_stands(world: World) -
         ended = await run(world, "pull", WS)
         assert ended.returncode == 1
         assert "subscription has ended" in ended.stderr
-        assert "paused" in await said(world, "connections")
+        shown = await said(world, "connections")
+        assert "paused  " in shown
+        assert "waits  QuickBooks is paused; last read " in shown
+        assert "→ renew it in QuickBooks" in shown
         world.sandbox.delete(f"{world.realm}/tokens/quickbooks")
         world.sandbox.access(world.realm, "open")
         await run(world, "pull", WS)
-        assert "needs-reconnect" in await said(world, "connections")
+        shown = await said(world, "connections")
+        assert "needs-reconnect  " in shown
+        assert "stopped  QuickBooks is to be reconnected; last read " in shown
+        assert "up to date" not in shown
         ended = await run(world, "pull", WS)
         assert ended.returncode == 2
         assert "needs-reconnect" in ended.stderr
+        assert "→ reconnect QuickBooks in the console" in ended.stderr
+
+
+async def test_what_waits_for_qonto_says_to_connect_it(world: World) -> None:
+    world.qonto_connected = False
+    async with puller(world.settings):
+        await world.first_pull()
+        ended = await run(world, "pull", WS)
+        assert ended.returncode == 1
+        why = "Qonto is not connected: never connected"
+        assert f"{why} → connect Qonto in the console; it goes on by itself then" in ended.stderr
+        shown = await said(world, "connections")
+        assert f"waits  {why}" in shown
+        assert "→ connect Qonto in the console" in shown
+        assert "failing" not in shown
+        assert (await world.state()).waits_for == "qonto"
+        world.qonto_connected = True
+        # What held up the last pull is not taken for the outcome of this one.
+        assert "40 bills published" in await said(world, "pull", WS)
+        assert (await world.state()).waits_for is None
+
+
+async def test_the_providers_own_next_step_is_kept(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.access(world.realm, "no-rights")
+        await world.pull()
+        assert "→ have an administrator of the company reconnect QuickBooks" in await said(world, "connections", WS)
+        world.sandbox.access(world.realm, "open")
+        assert isinstance(await world.connect(), Connected)
+        await world.pulled()
+        assert "administrator" not in await said(world, "connections", WS)
+
+
+async def test_what_is_left_out_is_shown_until_it_is_mended(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        damaged, other, gone, *_ = [
+            ident for ident, bill in sorted(world.sandbox.bills(world.realm).items()) if not bill.get("LinkedTxn")
+        ]
+        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{damaged}", {"PrivateNote": "edited"})
+        world.sandbox.damage(world.realm, "bill", damaged, code="4002", reads=False, lists=True)
+        world.sandbox.attach(world.realm, other, b"", "empty one.pdf")
+        world.sandbox.attach(world.realm, gone, b"", "of a deleted bill.pdf")
+        words = f"left out: Bill {damaged}, attachment 'empty one.pdf' of bill {other}, "
+        mended = "→ open it in QuickBooks and save it again"
+        for shown in (await said(world, "pull", WS), await said(world, "connections", WS)):
+            assert words in shown
+            assert mended in shown
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{damaged}/poison")
+        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{damaged}", {"PrivateNote": "saved again"})
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{gone}")
+        shown = await said(world, "pull", WS)
+        assert f"left out: attachment 'empty one.pdf' of bill {other} →" in shown
+        assert (await world.marker("Bill")).damaged == ()
+
+
+async def test_much_that_is_left_out_is_counted(bus: Bus) -> None:
+    texts = [f"Bill {number}" for number in range(1, LISTED + 4)]
+    for many, last in ((LISTED, f"Bill {LISTED}"), (LISTED + 3, "4 more")):
+        await Progress(bus, WS, "9341").ended({}, now(), texts[:many])
+        kept = await Bucket(bus, "pulls", PullState).get(WS)
+        assert kept is not None
+        assert (len(kept.value.left_out), kept.value.left_out[-1]) == (LISTED, last)
+
+
+def test_a_state_of_an_earlier_version_can_be_read() -> None:
+    state = codec.decode(b'{"realm":"1","began_at":"2026-01-31T00:00:00Z","backfilling":true}', PullState)
+    assert not state.first
+
+
+async def test_reads_are_those_of_the_plan(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+    mine = (await said(world, "connections")).partition(" metered this month")[0].rpartition(" ")[2]
+    await world.bus.count(subjects.metered(world.bus.region, "quickbooks", now()), 1000)  # a workspace forgotten since
+    total = int(mine) + 1000
+    assert f": {total:,} of 500,000 (" in await said(world, "connections")
+    included = int(total / READS_WARN_AT[0])
+    warning = "Intuit may stop answering"
+    assert warning in await said(world, "connections", WS, WEIR_QUICKBOOKS_MONTHLY_READS=str(included))
+    assert warning not in await said(world, "connections", WS, WEIR_QUICKBOOKS_MONTHLY_READS=str(included + 2))
 
 
 async def test_pull_waits_for_its_end_and_says_what_came_of_it(world: World) -> None:
@@ -79,7 +184,8 @@ async def test_pull_waits_for_its_end_and_says_what_came_of_it(world: World) -> 
         world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
         assert "1 bill published" in await said(world, "pull", WS)
         assert "nothing new" in await said(world, "pull", WS)
-        assert "pull asked for" in await said(world, "pull", WS, "--now")
+        for at_once in ("--now", "--no-wait"):
+            assert "pull asked for" in await said(world, "pull", WS, at_once)
 
 
 async def test_without_a_puller_nobody_is_kept_waiting(world: World) -> None:
@@ -100,17 +206,66 @@ async def test_a_backfill_brings_what_is_older_and_publishes_nothing_twice(world
         await world.pulled()
         first = await world.records("bill")
         assert 0 < len(first) < len(bills)
-        await said(world, "backfill", WS, "--from", "2020-01-01")
-        await world.pulled()
+        shown = await said(world, "backfill", WS, "--from", "2020-01-01")
+        assert "reading what changed since 2020-01-01 00:00 UTC" in shown
+        assert f"{WS}: {len(bills) - len(first)} bills" in shown
         after = await world.records("bill")
         assert after.keys() == bills.keys()
         assert all(after[ident].sequence == item.sequence for ident, item in first.items())
         ahead = (now() + timedelta(days=2)).date().isoformat()
         ended = await run(world, "backfill", WS, "--from", ahead)
         assert ended.returncode == 2
-        assert "past" in ended.stderr
+        assert f"{ahead} 00:00 UTC is in the future; name a date that is past" in ended.stderr
         before = await world.last_sequence()
-        await said(world, "rewind", WS, "--to", "2020-01-01")
+        at_once = await said(world, "rewind", WS, "--to", "2020-01-01", "--no-wait")
+        assert "again from 2020-01-01 00:00 UTC; `weir connections` shows how far it is" in at_once
+        assert "published" not in at_once
         await world.pulled()
         again = [item for item in (await world.records("bill")).values() if item.sequence > before]
         assert len(again) == len(bills)
+
+
+async def test_where_first_pulls_begin_moves_only_back_once_something_was_read(world: World) -> None:
+    async def asked(since: datetime) -> date | None:
+        answer = await world.bus.call(world.subject("backfill"), Backfill(workspace=WS, since=since))
+        assert answer == Done()
+        kept = await Bucket(world.bus, "workspaces", Workspace).get(WS)
+        assert kept is not None
+        return kept.value.backfill_from
+
+    beginning = world.settings.backfill_from
+    midnight = datetime(beginning.year, beginning.month, beginning.day, tzinfo=UTC)
+    async with puller(world.settings):
+        await world.first_pull()
+        assert await asked(midnight + timedelta(days=1)) == beginning
+        east = timezone(timedelta(hours=2))
+        assert await asked((midnight + timedelta(hours=-1)).astimezone(east)) == beginning - timedelta(days=1)
+        assert await asked(midnight) == beginning - timedelta(days=1)
+
+
+async def test_what_cannot_be_read_again_says_why(world: World) -> None:
+    ahead = now() + timedelta(days=2)
+    async with puller(world.settings):
+        await world.first_pull()
+        for to, why, fix in (
+            (ahead, f"to: {ahead:%Y-%m-%d %H:%M} UTC is in the future", "name a date that is past"),
+            (datetime(2026, 1, 31), "to: 2026-01-31 00:00:00 has no zone", "add one, such as Z or +01:00"),  # noqa: DTZ001
+        ):
+            answer: Any = await world.bus.call(world.subject("rewind"), Rewind(workspace=WS, to=to))
+            assert answer == Refusal(why=why, fix=fix)
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("pull", "do not wait for its end"),
+        ("rewind", "Nothing is posted twice"),
+        ("backfill", "Later first pulls"),
+        ("demo", "Exits 1 if a law is broken"),
+        ("puller", "Read QuickBooks."),
+    ],
+)
+def test_a_command_explains_itself_whole(command: str, words: str, tmp_path: Path) -> None:
+    ended = weir(command, "--help", cwd=tmp_path, variables=plain(COLUMNS="100"))
+    assert ended.returncode == 0
+    assert words in " ".join(ended.stdout.split())

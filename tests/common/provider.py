@@ -26,11 +26,16 @@ KEY = bytes(range(32))
 
 @dataclass
 class Provider:
-    """A token endpoint that rotates at every refresh and takes any replay of an old token for theft."""
+    """A token endpoint that rotates at every refresh and takes any replay of an old token for theft.
+
+    All tokens for one realm are one grant: revoking one ends them all. `alive` has the realm of each refresh token
+    that was not revoked.
+    """
 
     url: str = ""
     valid: str = "r0"
     number: int = 0
+    alive: dict[str, str] = field(default_factory=dict)
     revoked: list[str] = field(default_factory=list)
     calls: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -65,7 +70,7 @@ class Provider:
         if form["grant_type"] == "refresh_token" and form["refresh_token"] != self.valid:
             self.valid = "none: the family is revoked"
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
-        if form["grant_type"] == "authorization_code" and form["code"] != "good":
+        if form["grant_type"] == "authorization_code" and not form["code"].startswith("good:"):
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
         if self.lose_answers:
             self.lose_answers -= 1
@@ -75,14 +80,21 @@ class Provider:
             await self.go.wait()
         self.number += 1
         self.valid = f"r{self.number}"
+        if form["grant_type"] == "authorization_code":
+            self.alive[self.valid] = form["code"].removeprefix("good:")
+        else:
+            self.alive[self.valid] = self.alive.pop(form["refresh_token"], "")
         answer = {"access_token": f"a{self.number}", "refresh_token": self.valid, "expires_in": self.life}
         return JSONResponse({**answer, **self.more})
 
     async def revoke(self, request: Request) -> Response:
-        token = (await request.json())["token"]
+        told_as_json = request.headers["content-type"] == "application/json"
+        token = str((await request.json() if told_as_json else await request.form())["token"])
         self.revoke_tries += 1
         if self.revoke_status == 200:
             self.revoked.append(token)
+            realm = self.alive.get(token)
+            self.alive = {other: of for other, of in self.alive.items() if of != realm}
         return Response(status_code=self.revoke_status)
 
 
@@ -104,7 +116,7 @@ def stated(callback: Exchange) -> str:
     return callback.realm or ""
 
 
-async def identify(_tokens: Tokens, callback: Exchange) -> Account:
+async def identify(_tokens: Tokens, callback: Exchange, _workspace: str) -> Account:
     return Account(callback.realm or "", "Fictional Lock Ltd")
 
 
@@ -117,7 +129,8 @@ async def approved(made: Connections, workspace: str = WS, **callback: Any) -> E
     query = dict(httpx.URL(redirect.url).params)
     assert query["code_challenge_method"] == "S256"
     assert query["scope"] == "accounting"
-    return Exchange(**{"state": query["state"], "code": "good", "realm": REALM, **callback})
+    realm = callback.get("realm", REALM)
+    return Exchange(**{"state": query["state"], "code": f"good:{realm}", "realm": realm, **callback})
 
 
 async def connect(made: Connections, workspace: str = WS, **callback: Any) -> Connected:

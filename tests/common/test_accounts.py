@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,11 +15,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from common import expiry, http
+from common.accounts import Accounts
 from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connection, Connections
 from common.errors import Refused
-from common.messages import AccountClaim
+from common.messages import AccountClaim, Disconnect
 from common.settings import Settings
 from tests.common.provider import Provider, connect, maker
 from tests.loopback import listening
@@ -91,6 +93,11 @@ class Interleaving:
             self._alive.discard(name)
 
 
+def without_lease(patch: pytest.MonkeyPatch) -> None:
+    """Let several connect an account at once, as those can who lost their lease on it: the claims hold by themselves."""
+    patch.setattr(Accounts, "connecting", lambda *_: nullcontext())
+
+
 def gated(patch: pytest.MonkeyPatch, interleaving: Interleaving) -> None:
     """Make every step on claims and connections wait for its turn."""
 
@@ -154,6 +161,7 @@ async def test_of_all_who_connect_an_account_at_once_one_gets_it(
     interleaving = Interleaving(order, crash)
     with pytest.MonkeyPatch.context() as patch:
         gated(patch, interleaving)
+        without_lease(patch)
         await interleaving.run({one: partial(connect, made, ws, realm=realm) for one, ws in names.items()}, check)
     await settled(bus, made, realm, [*names.values()], at_least=0 if crash else 1)
 
@@ -175,6 +183,7 @@ async def test_a_disconnect_never_takes_away_the_claim_of_a_reconnect(
     interleaving = Interleaving(order, crash)
     with pytest.MonkeyPatch.context() as patch:
         gated(patch, interleaving)
+        without_lease(patch)
         await interleaving.run(
             {
                 "again": partial(connect, made, first, realm=realm),
@@ -184,6 +193,57 @@ async def test_a_disconnect_never_takes_away_the_claim_of_a_reconnect(
             check,
         )
     await settled(bus, made, realm, [first, second])
+
+
+@settings(SLOW, max_examples=15)
+@given(
+    order=ORDERS,
+    crash=st.none() | st.tuples(st.sampled_from(["again", "other", "revoke"]), st.integers(1, 12)),
+    elsewhere=st.booleans(),
+)
+async def test_no_revocation_ends_a_grant_that_is_worked_with(
+    world: tuple[Bus, Provider, httpx.AsyncClient], order: list[int], crash: tuple[str, int] | None, elsewhere: bool
+) -> None:
+    bus, provider, client = world
+    number = next(NUMBERS)
+    realm, first, second = f"{number:015d}", f"first-{number}", f"second-{number}"
+    made = maker(bus, provider, client)
+    await connect(made, first, realm=realm)
+    provider.revoke_status = 503
+    await made.disconnect(Disconnect(workspace=first))
+    provider.revoke_status = 200
+    register = Bucket(bus, "connections", Connection)
+
+    async def check() -> None:
+        for workspace in (first, second):
+            found = await register.get(f"{workspace}.quickbooks")
+            if found is not None and found.value.usable:
+                assert made._register.open(found.value).refresh in provider.alive
+
+    interleaving = Interleaving(order, crash)
+
+    async def turn(_request: httpx.Request) -> None:
+        name = ACTOR.get()
+        if name is not None:
+            await interleaving.step(name)
+
+    client.event_hooks = {"request": [turn]}
+    with pytest.MonkeyPatch.context() as patch:
+        gated(patch, interleaving)
+        await interleaving.run(
+            {
+                "again": partial(connect, made, first, realm=f"9{realm}" if elsewhere else realm),
+                "other": partial(connect, made, second, realm=realm),
+                "revoke": partial(made._revocations.attempt, first),
+            },
+            check,
+        )
+    client.event_hooks = {}
+    # What was given up is not left behind for ever, and takes nothing with it even now.
+    assert await made._revocations.attempt(first)
+    assert await made._revocations.attempt(second)
+    assert not {first, second} & {*await made._unrevoked()}
+    await check()
 
 
 async def settled(bus: Bus, made: Connections, realm: str, workspaces: Sequence[str], *, at_least: int = 0) -> None:

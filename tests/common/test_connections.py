@@ -12,9 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from common import codec, connections, http, revocations, subjects
+from common.accounts import Accounts
 from common.buckets import Bucket, Kept
 from common.bus import Bus
-from common.connections import Account, Connection, Connections
+from common.connections import Account, Connection, Connections, Identify
 from common.errors import NotConnected, Refused, RetryLater
 from common.messages import AccountClaim, Disconnect, Exchange, Notice, Tick, now
 from common.oauth import Tokens
@@ -59,6 +60,12 @@ async def kept(bus: Bus, workspace: str = WS) -> Kept[Connection]:
 async def claimed_by(bus: Bus, realm: str = REALM) -> str | None:
     found = await Bucket(bus, "accounts", AccountClaim).get(f"quickbooks.{realm}")
     return found.value.workspace if found is not None else None
+
+
+async def alive(made: Connections, provider: Provider, bus: Bus, workspace: str) -> bool:
+    """Whether the workspace is connected with a grant that its provider still knows."""
+    found = (await kept(bus, workspace)).value
+    return found.usable and made._register.open(found).refresh in provider.alive
 
 
 async def expire(bus: Bus, made: Connections, workspace: str = WS) -> None:
@@ -167,22 +174,45 @@ async def test_the_notice_says_where_it_goes_on(made: Connections, bus: Bus) -> 
         await made.disconnect(Disconnect(workspace=WS))
 
 
-async def test_a_grant_that_is_not_proven_is_given_back(bus: Bus, provider: Provider) -> None:
-    async def unreachable(_tokens: Tokens, _callback: Exchange) -> Account:
-        raise RetryLater("the provider does not tell")
+async def unreachable(_tokens: Tokens, _callback: Exchange, _workspace: str) -> Account:
+    raise RetryLater("the provider does not tell")
 
-    async def another(_tokens: Tokens, _callback: Exchange) -> Account:
-        return Account(OTHER_REALM)
 
+async def another(_tokens: Tokens, _callback: Exchange, _workspace: str) -> Account:
+    return Account(OTHER_REALM)
+
+
+@pytest.mark.parametrize("prove", [unreachable, another])
+async def test_a_grant_that_is_not_proven_is_given_back(bus: Bus, provider: Provider, prove: Identify) -> None:
+    qonto = replace(app(provider), provider="qonto", credentials="body")
     async with http.client() as client:
-        for number, prove in enumerate((unreachable, another), start=1):
-            made = Connections(bus, Vault(KEY), app(provider), client, prove, stated=stated)
-            with pytest.raises(Refused) as refused:
-                await connect(made)
-            assert "again" in (refused.value.fix or "")
-            assert provider.revoked[-1] == f"r{number}"
-            assert await made._register.get(WS) is None
-            assert await claimed_by(bus) is None
+        made = Connections(bus, Vault(KEY), qonto, client, prove, stated=stated)
+        with pytest.raises(Refused) as refused:
+            await connect(made)
+        assert "again" in (refused.value.fix or "")
+        assert provider.revoked == ["r1"]
+        assert await made._register.get(WS) is None
+        assert await claimed_by(bus) is None
+
+
+@pytest.mark.parametrize("prove", [unreachable, another])
+@pytest.mark.parametrize("connected_before", [True, False])
+async def test_a_grant_that_is_not_proven_ends_no_other_one(
+    made: Connections, bus: Bus, provider: Provider, prove: Identify, connected_before: bool
+) -> None:
+    await connect(made, OTHER_WS, realm=OTHER_REALM)
+    if connected_before:
+        await connect(made)
+    alive = dict(provider.alive)
+    async with http.client() as client:
+        doubting = Connections(bus, Vault(KEY), app(provider), client, prove, stated=stated)
+        with pytest.raises(Refused) as refused:  # the code is for what the other workspace has
+            await connect(doubting, code=f"good:{OTHER_REALM}")
+    assert "again" in (refused.value.fix or "")
+    assert provider.revoked == []
+    assert provider.alive.items() >= alive.items()
+    assert await made.account(OTHER_WS) == OTHER_REALM
+    assert await made.account(WS) == (REALM if connected_before else None)
 
 
 async def test_a_provider_that_tells_only_when_asked_gets_its_fresh_tokens_back(bus: Bus, provider: Provider) -> None:
@@ -520,6 +550,98 @@ async def test_another_account_does_not_leave_the_one_before_unrevoked(made: Con
     await connect(made, realm=OTHER_REALM)
     assert provider.revoked == ["r1"]
     assert (await made.grant(WS)).account == OTHER_REALM
+
+
+async def test_an_open_revocation_ends_only_what_was_given_up(made: Connections, bus: Bus, provider: Provider) -> None:
+    await connect(made)
+    provider.revoke_status = 503
+    await made.disconnect(Disconnect(workspace=WS))
+    await connect(made, OTHER_WS)
+    provider.revoke_status = 200
+    assert await made._revocations.attempt(WS)
+    assert await alive(made, provider, bus, OTHER_WS)
+    given_up = (await kept(bus)).value
+    assert (given_up.sealed, given_up.why) == (None, "disconnected by its owner")
+    # It ends with the grant that goes on.
+    await made.disconnect(Disconnect(workspace=OTHER_WS))
+    assert provider.alive == {}
+
+
+async def test_moving_on_ends_only_what_was_given_up(made: Connections, bus: Bus, provider: Provider) -> None:
+    await connect(made)
+    provider.revoke_status = 503
+    await made.disconnect(Disconnect(workspace=WS))
+    await connect(made, OTHER_WS)
+    provider.revoke_status = 200
+    await connect(made, realm=OTHER_REALM)
+    assert await alive(made, provider, bus, OTHER_WS)
+    assert await alive(made, provider, bus, WS)
+    assert provider.revoked == []
+
+
+async def test_consents_that_are_no_one_grant_are_revoked_each(bus: Bus, provider: Provider) -> None:
+    qonto = replace(app(provider), provider="qonto", credentials="body")
+    async with http.client() as client:
+        made = Connections(bus, Vault(KEY), qonto, client, identify)
+        await connect(made)
+        provider.revoke_status = 503
+        await made.disconnect(Disconnect(workspace=WS))
+        await connect(made, OTHER_WS)
+        provider.revoke_status = 200
+        assert await made._revocations.attempt(WS)
+        assert provider.revoked == ["r1"]
+
+
+async def test_what_cannot_be_given_back_does_not_cost_the_new_connection(
+    made: Connections, bus: Bus, provider: Provider
+) -> None:
+    await connect(made)
+    provider.revoke_status = 503
+    await made.disconnect(Disconnect(workspace=WS))
+    found = await kept(bus)
+    moved = made._register.seal(OTHER_WS, made._register.open(found.value))  # opens for that workspace only
+    await made._register.write(found, replace(found.value, sealed=moved))
+    await connect(made, realm=OTHER_REALM)
+    assert (await made.grant(WS)).account == OTHER_REALM
+    assert (await kinds(bus))[-1] == "connected"
+
+
+async def test_what_was_to_be_revoked_still_is_when_another_account_could_not_be_had(
+    made: Connections, bus: Bus, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connect(made)
+    provider.revoke_status = 503
+    await made.disconnect(Disconnect(workspace=WS))
+    confirm = Accounts.confirm
+
+    async def too_late(accounts: Accounts, account: str, workspace: str, revision: int) -> None:
+        claim = AccountClaim(workspace=OTHER_WS, at=now())
+        await Bucket(bus, "accounts", AccountClaim).replace(f"quickbooks.{account}", claim, revision)
+        await confirm(accounts, account, workspace, revision)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Accounts, "confirm", too_late)
+        with pytest.raises(Refused, match="another workspace"):
+            await connect(made, realm=OTHER_REALM)
+    provider.revoke_status = 200
+    assert await made._revocations.attempt(WS)
+    assert provider.revoked == ["r1"]
+    assert (await kept(bus)).value.why == "disconnected by its owner"
+
+
+async def test_what_the_provider_ended_already_is_plainly_disconnected(
+    made: Connections, bus: Bus, provider: Provider
+) -> None:
+    await connect(made)
+    await expire(bus, made)
+    provider.valid = "somebody else's"
+    with pytest.raises(NotConnected):
+        await made.grant(WS)
+    await made.disconnect(Disconnect(workspace=WS))
+    assert (await kept(bus)).value.why == "disconnected by its owner"
+    said = (await notices(bus))[-1]
+    assert (said.kind, said.why) == ("disconnected", "QuickBooks is disconnected")
+    assert provider.revoke_tries == 0
 
 
 async def test_a_provider_that_hangs_does_not_hold_up_the_person(

@@ -18,7 +18,7 @@ from common import embedded
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import UserError
-from common.messages import now
+from common.messages import PullState, now
 from common.settings import Settings
 from common.tenants import Connection, Pause
 from services.console import app
@@ -74,6 +74,7 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
             assert f"({world.realm})" in landed.text  # after the company's name
             assert f'href="/connect/{WS}/qonto"' in landed.text
             assert "the pull has begun" not in landed.text
+            assert "No bill is read before both are connected." in landed.text
         again = await browser.get(back.headers["Location"])
         assert again.status_code == 400
         assert "connect again" in again.text.lower()
@@ -89,7 +90,13 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
 
         asked_first = await browser.get(f"/disconnect/{WS}/quickbooks")
         assert asked_first.headers["Referrer-Policy"] == "same-origin"
-        assert "Disconnect QuickBooks?" in html.unescape(asked_first.text)
+        shown = re.sub(r"\s+", " ", page.text)
+        assert 'good">connected<' in shown
+        assert "good until" in shown
+        assert 'good">up to date<' in shown
+        assert "40 bills" in shown
+        assert "metered this month" in shown
+        assert "Disconnect QuickBooks?" in asked_first.text
         assert listed["connections"]["quickbooks"]["name"] in html.unescape(asked_first.text)
         (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
         assert listed["connections"]["quickbooks"]["state"] == "connected"
@@ -100,6 +107,10 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         assert (gone.status_code, gone.headers["Location"]) == (303, "/")
         (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
         assert listed["connections"]["quickbooks"]["state"] == "disconnected"
+        page = await browser.get("/")
+        assert "up to date" not in page.text
+        assert 'trouble">stopped<' in page.text
+        assert "QuickBooks is disconnected; last read" in page.text
         for stale in (result, f"/disconnect/{WS}/quickbooks"):
             assert (await browser.get(stale)).headers["Location"] == "/"
 
@@ -133,6 +144,34 @@ async def test_what_needs_a_person_says_what_to_do(wired: Settings, bus: Bus, tm
         assert 'trouble">paused<' in page
         assert 'subscription has ended<span class="fix">Renew it<' in page
         assert f"/connect/{WS}/quickbooks" not in page
+
+
+async def test_how_pulling_stands_is_said_as_in_the_terminal(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+    made = Connection(workspace=WS, account="fictional-1", state="connected", since=now())
+    await Bucket(bus, "connections", Connection).create(f"{WS}.quickbooks", made)
+    pulls = Bucket(bus, "pulls", PullState)
+    running = PullState(
+        realm="fictional-1", began_at=now(), entity="Bill", read_until=now(), counts={"bill": 3}, first=True
+    )
+    ended = PullState(realm="fictional-1", began_at=now(), finished_at=now())
+    why = "Qonto is not connected: never connected"
+    async with console(wired, tmp_path / "log") as browser:
+        for state, words in (
+            (None, 'trouble">waits<'),
+            (running, 'good">running<'),
+            (running, "3 bills so far"),
+            (replace(running, failing=why, fix="connect Qonto", waits_for="qonto"), 'trouble">waits<'),
+            (
+                replace(running, failing=why, fix="connect Qonto", waits_for="qonto"),
+                f'{why}<span class="fix">connect Qonto<',
+            ),
+            (replace(running, failing="HTTP 502"), 'trouble">failing<'),
+            (replace(ended, left_out=("Bill 2",)), "left out: Bill 2 → open it in QuickBooks and save it again"),
+            (replace(ended, realm="another", left_out=("Bill 2",)), "no pull has begun yet"),
+        ):
+            if state is not None:
+                await pulls.put(WS, state)
+            assert words in html.unescape((await browser.get("/")).text), words
 
 
 async def test_a_write_is_taken_from_our_own_pages_only(wired: Settings, bus: Bus, tmp_path: Path) -> None:

@@ -62,8 +62,26 @@ async def test_a_full_pass_buries_what_vanished(desk: Desk) -> None:
 async def test_without_a_connection_the_call_is_refused(idle: Desk) -> None:
     async with poster(idle.settings):
         answer = await idle.call("mirror", Mirror(workspace=WS))
+    assert answer == Refusal(
+        why="never connected",
+        fix="connect Qonto in the console; it goes on by itself then",
+        retry=True,
+        reason="not-connected",
+    )
+
+
+async def test_a_connection_that_ended_is_named_as_the_reason(desk: Desk) -> None:
+    await desk.control.delete(f"/sandbox/companies/{desk.realm}/tokens/qonto")
+    assert isinstance(await desk.call("mirror", Mirror(workspace=WS)), Refusal)
+    answer = await desk.call("mirror", Mirror(workspace=WS))
     assert isinstance(answer, Refusal)
-    assert answer.retry
+    assert answer.why.startswith("it needs to be reconnected, because ")
+    assert answer.fix == "reconnect Qonto in the console"
+    await desk.disconnect()
+    answer = await desk.call("mirror", Mirror(workspace=WS))
+    assert isinstance(answer, Refusal)
+    assert answer.why.startswith("disconnected by its owner")
+    assert answer.reason == "not-connected"
 
 
 async def test_two_calls_at_once_both_get_an_answer(desk: Desk) -> None:

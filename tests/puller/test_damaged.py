@@ -70,24 +70,24 @@ async def test_what_is_damaged_is_tried_again_every_day_and_told_once(world: Wor
     async with puller(recent):
         await world.first_pull()
         for _ in range(2):
-            await forget_the_day(world)
+            await a_day_later(world)
             await world.pull()
         assert len([notice for notice in await world.notices() if notice.kind == "failed"]) == 1
         assert bad not in await world.records("bill")
         world.sandbox.delete(f"{world.realm}/quickbooks/bill/{bad}/poison")
         await world.pull()
         assert bad not in await world.records("bill")
-        await forget_the_day(world)
+        await a_day_later(world)
         await world.pull()
         assert bad in await world.records("bill")
         assert (await world.marker("Bill")).damaged == ()
 
 
-async def forget_the_day(world: World) -> None:
-    """Make the daily part of a pull due."""
-    marker = await world.marker("TaxCode")
-    assert marker.until is not None
-    await world.set_marker("TaxCode", until=now() - timedelta(days=1))
+async def a_day_later(world: World, entity: str = "Bill") -> None:
+    """Make it a day since what is damaged was tried."""
+    marker = await world.marker(entity)
+    assert marker.tried_at is not None
+    await world.set_marker(entity, tried_at=marker.tried_at - timedelta(days=1))
 
 
 async def test_a_damaged_object_stops_neither_capture_nor_deletions(world: World) -> None:
@@ -128,3 +128,144 @@ async def test_while_quickbooks_is_unwell_nothing_is_taken_for_damaged(world: Wo
         await world.pull()
         assert (await world.state()).failing is None
         assert not [notice for notice in await world.notices() if notice.kind == "failed"]
+
+
+async def failures(world: World) -> list[str]:
+    return [notice.why for notice in await world.notices() if notice.kind == "failed"]
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("entity", ["TaxCode", "TaxRate"])
+async def test_a_damaged_tax_code_stops_no_bill_and_stays_as_it_was(world: World, entity: str, lists: bool) -> None:
+    recent = few_recent_bills(world)
+    codes = world.sandbox.objects(world.realm, "TaxCode")
+    bad = next(ident for ident in sorted(world.sandbox.objects(world.realm, entity)) if ident.isdigit())
+    async with puller(recent):
+        await world.first_pull()
+        before = await world.records("taxcode")
+        assert before.keys() == codes.keys()
+        world.sandbox.damage(world.realm, entity.lower(), bad, code="4002", reads=False, lists=lists)
+        world.sandbox.crowd(world.realm, "Bill", 1)
+        for _ in range(2):
+            await world.set_marker("TaxCode", until=now() - timedelta(days=1))
+            await world.pull()
+        assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
+        assert {ident: item.message.body for ident, item in (await world.records("taxcode")).items()} == {
+            ident: item.message.body for ident, item in before.items()
+        }
+        assert len(await failures(world)) == 1
+        (told,) = (await world.state()).left_out
+        assert entity in told
+        world.sandbox.delete(f"{world.realm}/quickbooks/{entity.lower()}/{bad}/poison")
+        await world.set_marker("TaxCode", until=now() - timedelta(days=1))
+        await world.pull()
+        assert (await world.state()).left_out == ()
+
+
+@pytest.mark.parametrize("entity", ["TaxCode", "TaxRate"])
+async def test_a_tax_code_damaged_from_the_first_stops_no_bill(world: World, entity: str) -> None:
+    recent = few_recent_bills(world)
+    codes = world.sandbox.objects(world.realm, "TaxCode").keys()
+    bad = next(ident for ident in sorted(world.sandbox.objects(world.realm, entity)) if ident.isdigit())
+    world.sandbox.damage(world.realm, entity.lower(), bad, code="4002", reads=False, lists=True)
+    async with puller(recent):
+        await world.first_pull()
+        assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
+        assert (await world.records("taxcode")).keys() == codes - ({bad} if entity == "TaxCode" else set())
+
+
+async def test_a_damaged_attachment_comes_to_its_bill_when_it_is_mended(world: World) -> None:
+    recent = few_recent_bills(world).model_copy(update={"pull_overlap": 0})
+    bill, *_ = sorted(world.sandbox.bills(world.realm))
+    world.sandbox.crowd(world.realm, "Attachable", 1, at=(now() - timedelta(hours=2)).isoformat())
+    (bad,) = world.sandbox.objects(world.realm, "Attachable")
+    reference = {"EntityRef": {"type": "Bill", "value": bill}}
+    world.sandbox.patch(f"{world.realm}/quickbooks/attachable/{bad}", {"AttachableRef": [reference]})
+    world.sandbox.damage(world.realm, "attachable", bad, code="4002", reads=False, lists=True)
+    async with puller(recent):
+        await world.first_pull()
+        assert (await world.state()).left_out == (f"Attachable {bad}",)
+        await a_day_later(world, "Attachable")
+        await world.pull()
+        world.sandbox.delete(f"{world.realm}/quickbooks/attachable/{bad}/poison")
+        await world.pull()
+        assert (await world.bill(bill)).message.documents == ()
+        await a_day_later(world, "Attachable")
+        await world.pull()
+        assert [document.attachable for document in (await world.bill(bill)).message.documents] == [bad]
+        assert len(await failures(world)) == 1
+        assert (await world.state()).left_out == ()
+
+
+async def test_a_damaged_attachment_of_a_late_bill_stops_nobody(world: World) -> None:
+    recent = few_recent_bills(world).model_copy(update={"pull_overlap": 0})
+    late, edited, *_ = sorted(world.sandbox.bills(world.realm))
+    world.sandbox.attach(world.realm, late, b"%PDF-1.4 fictional")
+    (bad,) = world.sandbox.objects(world.realm, "Attachable")
+    tomorrow = (now() + timedelta(days=1)).date()
+    async with puller(recent.model_copy(update={"backfill_from": tomorrow})):
+        await world.first_pull()
+        world.sandbox.damage(world.realm, "attachable", bad, code="4002", reads=False, lists=True)
+        world.sandbox.switch(clock_offset=5)
+        for ident in (late, edited):
+            world.sandbox.patch(f"{world.realm}/quickbooks/bill/{ident}", {"PrivateNote": "edited"})
+        await world.pull()
+        assert (await world.state()).failing is None
+        assert (await world.records("bill")).keys() == {late, edited}
+        assert len(await failures(world)) == 1
+        world.sandbox.delete(f"{world.realm}/quickbooks/attachable/{bad}/poison")
+        await a_day_later(world, "Attachable")
+        await world.pull()
+        assert [document.attachable for document in (await world.bill(late)).message.documents] == [bad]
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_comparing_ids_goes_around_what_cannot_be_listed(world: World, lists: bool) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        bad, gone, *_ = sorted(world.sandbox.bills(world.realm))
+        world.sandbox.damage(world.realm, "bill", bad, code="4002", reads=False, lists=lists)
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{gone}")
+        await world.set_marker("deletions", until=now() - timedelta(days=40))
+        await world.pull()
+        assert (await world.state()).failing is None
+        bills = await world.records("bill")
+        assert [ident for ident, item in bills.items() if item.message.deleted] == [gone]
+        assert (await world.marker("deletions")).until > now() - timedelta(minutes=5)  # type: ignore[operator]
+
+
+async def test_what_has_not_even_an_id_is_tried_again_by_its_second(world: World) -> None:
+    recent = few_recent_bills(world)
+    bad = sorted(world.sandbox.bills(world.realm))[4]
+    world.sandbox.damage(world.realm, "bill", bad, code="4002", reads=False, lists=False)
+    async with puller(recent):
+        await world.first_pull()
+        await a_day_later(world)
+        await world.pull()
+        assert len(await failures(world)) == 1
+        (told,) = (await world.state()).left_out
+        assert "a Bill last changed at" in told
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{bad}/poison")
+        await a_day_later(world)
+        await world.pull()
+        assert bad in await world.records("bill")
+        assert (await world.marker("Bill")).seconds == ()
+        assert (await world.state()).left_out == ()
+
+
+async def test_a_pull_that_fails_does_not_use_up_the_days_try(world: World) -> None:
+    recent = few_recent_bills(world)
+    bad, *_ = sorted(world.sandbox.bills(world.realm))
+    world.sandbox.damage(world.realm, "bill", bad, code="4002", reads=False, lists=True)
+    async with puller(recent):
+        await world.first_pull()
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{bad}/poison")
+        await a_day_later(world)
+        await world.set_marker("TaxCode", until=now() - timedelta(days=1))
+        world.qonto_connected = False
+        await world.pull()
+        assert bad not in await world.records("bill")
+        world.qonto_connected = True
+        await world.pull()
+        assert bad in await world.records("bill")

@@ -254,7 +254,10 @@ class OAuth:
 
     def _revoke(self, grant: Grant) -> None:
         with self.world.store.transaction():
-            self.tokens.revoke(grant)
+            if self.world.switches.one_grant:
+                self.tokens.revoke_tenant(SIDE, grant.tenant)
+            else:
+                self.tokens.revoke(grant)
         self._traffic.note(grant.tenant, "revocations")
 
     def bearer(self, request: Request) -> tuple[Token | None, str | None]:

@@ -44,7 +44,7 @@ def create(
 ) -> dict[str, Any]:
     if not entity.writable:
         raise unsupported(f"create {entity.name}")
-    body = {key: value for key, value in incoming.items() if key not in READ_ONLY and value is not None}
+    body = {key: value for key, value in incoming.items() if key not in READ_ONLY and value not in (None, "")}
     body = checked(world, realm, entity, body, None, allow_duplicate)
     ident = str(world.store.next_number(realm, "names" if entity.lists_names else "transactions"))
     row = fresh(ident, body, world.now())
@@ -70,7 +70,7 @@ def update(
     if entity.lists_names and not kept:
         body.setdefault("Active", True)
         body.setdefault("CurrencyRef", row.body.get("CurrencyRef"))
-    body = checked(world, realm, entity, {k: v for k, v in body.items() if v is not None}, row, allow_duplicate)
+    body = checked(world, realm, entity, {k: v for k, v in body.items() if v not in (None, "")}, row, allow_duplicate)
     settle(world, realm, entity, row, -1)
     paid = Decimal(row.body.get("TotalAmt", 0)) - Decimal(row.body.get("Balance", 0))
     hung = hung_on(row.body)

@@ -1,0 +1,61 @@
+"""One object that is not what it should be is told and left out; everything beside it is published."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from common.messages import Bill, now
+from tests.puller.stand import World, puller, until
+from tests.puller.test_damaged import few_recent_bills
+
+MALFORMED: dict[str, dict[str, Any]] = {
+    "no head": {"domain": "QBO"},
+    "no time": {"Id": "999", "TotalAmt": 1.0, "VendorRef": {"value": "1"}, "Line": []},
+    "no id": {"MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
+    "an id that is none": {"Id": "9.*\r\n>", "MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
+    "a number for an id": {"Id": 999, "MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
+}
+
+
+def on_the_wire(world: World, bill: str, **changes: Any) -> dict[str, Any]:
+    """A bill as QuickBooks shows it, changed."""
+    item = world.sandbox.bills(world.realm)[bill]
+    return {**item, "TotalAmt": float(item["TotalAmt"]), "Balance": float(item["Balance"]), **changes}
+
+
+async def memo(world: World, bill: str) -> str | None:
+    body = (await world.bill(bill)).message.body
+    assert isinstance(body, Bill)
+    return body.memo
+
+
+@pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("captured", [True, False], ids=["captured", "on a page"])
+async def test_what_is_malformed_hides_nobody(world: World, malformed: dict[str, Any], captured: bool) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        at = (now() + timedelta(seconds=5)).isoformat(timespec="seconds")
+        good = on_the_wire(world, bill, PrivateNote="news", Line=[], MetaData={"LastUpdatedTime": at})
+        if captured:
+            body: dict[str, Any] = {"CDCResponse": [{"QueryResponse": [{"Bill": [malformed, good]}]}]}
+            world.sandbox.fault("/cdc", "status", status=200, body=json.dumps({**body, "time": at}), times=1)
+        else:
+            world.sandbox.fault("/cdc", "status", status=400, body='{"Fault":{"Error":[{"code":"500"}]}}', times=2)
+            for _ in range(6):  # the clock and five windows; each takes what it asked for
+                body = {"QueryResponse": {"Bill": [malformed, good]}}
+                world.sandbox.fault("/query", "status", status=200, body=json.dumps({**body, "time": at}), times=1)
+        await world.tick()
+
+        async def come() -> bool:
+            return await memo(world, bill) == "news"
+
+        await until(come)
+        world.sandbox.control.delete("/sandbox/faults").raise_for_status()
+        await world.pulled()
+        assert (await world.state()).failing is None
+        (told,) = [notice.why for notice in await world.notices() if notice.kind == "failed"]
+        assert "was left out" in told
