@@ -52,6 +52,7 @@ class Reference:
         try:
             found = await self._company_info()
         except (Damaged, WireError) as error:
+            await self._company.clock()  # fails too if QuickBooks itself is unwell
             if await self._publisher.unknown("company", [COMPANY_ID]):
                 raise  # without a home currency no amount can be told
             if COMPANY not in marker.damaged:

@@ -26,8 +26,6 @@ from tests.common.provider import Provider, connect, maker
 from tests.loopback import listening
 
 ACTOR: ContextVar[str | None] = ContextVar("actor", default=None)
-BLOCKED = 0.1
-"""Seconds after which an actor counts as waiting for another one."""
 NUMBERS = itertools.count(1)
 
 
@@ -38,12 +36,14 @@ class Died(BaseException):
 class Interleaving:
     """Lets one actor at a time take its next step on the broker, in a given order.
 
-    `crash` names an actor and the number of the step before which it dies.
+    `crash` names an actor and the number of the step before which it dies, `blocked` the seconds after which an
+    actor counts as waiting for another one.
     """
 
-    def __init__(self, order: Sequence[int], crash: tuple[str, int] | None = None) -> None:
+    def __init__(self, order: Sequence[int], crash: tuple[str, int] | None = None, *, blocked: float = 0.1) -> None:
         self._order = iter(order)
         self._crash = crash
+        self._blocked = blocked
         self._waiting: dict[str, anyio.Event] = {}
         self._steps: dict[str, int] = {}
         self._alive: set[str] = set()
@@ -71,7 +71,7 @@ class Interleaving:
                 group.start_soon(self._act, name, act)
             try:
                 while self._alive:
-                    with anyio.move_on_after(BLOCKED):
+                    with anyio.move_on_after(self._blocked):
                         while self._waiting.keys() != self._alive:
                             await anyio.sleep(0.001)
                     if self._waiting:
@@ -94,7 +94,7 @@ class Interleaving:
 
 
 def without_lease(patch: pytest.MonkeyPatch) -> None:
-    """Let several connect an account at once, as those can who lost their lease on it: the claims hold by themselves."""
+    """Let several connect an account at once, as those who lost their lease on it can: claims hold without."""
     patch.setattr(Accounts, "connecting", lambda *_: nullcontext())
 
 
@@ -220,7 +220,7 @@ async def test_no_revocation_ends_a_grant_that_is_worked_with(
             if found is not None and found.value.usable:
                 assert made._register.open(found.value).refresh in provider.alive
 
-    interleaving = Interleaving(order, crash)
+    interleaving = Interleaving(order, crash, blocked=0.03)  # for there are leases to wait for
 
     async def turn(_request: httpx.Request) -> None:
         name = ACTOR.get()

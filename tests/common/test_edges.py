@@ -164,6 +164,13 @@ def test_a_traceback_shows_no_local_variables(style: str, capfd: pytest.CaptureF
     assert "AB11secretcode" not in shown
 
 
+def test_what_a_provider_says_of_a_token_is_not_logged() -> None:
+    event = logs.redact(
+        structlog.get_logger(), "info", {"event": "x", "error": ValueError("Token expired: AB01whole…")}
+    )
+    assert "AB01" not in str(event)
+
+
 def test_bodies_are_not_logged() -> None:
     event = logs.redact(structlog.get_logger(), "info", {"event": "x", "body": b"anything"})
     assert event == {"event": "x", "body": "<8 bytes>"}

@@ -1,5 +1,6 @@
 """Bodies of both providers become messages with every amount, date, id and reference intact."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -230,6 +231,31 @@ def test_every_shape_of_error_is_read(status: int, body: bytes, code: str, words
 def test_no_body_breaks_the_reading_of_errors(status: int, body: bytes) -> None:
     assert quickbooks.fault(status, body).status == status
     assert isinstance(qonto.problems(status, body), tuple)
+
+
+_WORDS = st.sampled_from(["Fault", "fault", "Error", "error", "code", "Message", "message", "Detail", "type"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS | st.text(max_size=3), inner, max_size=4),
+)
+
+
+@given(st.integers(200, 599), _JSON)
+def test_any_json_is_read_as_an_error(status: int, body: Any) -> None:
+    fault = quickbooks.fault(status, json.dumps(body).encode())
+    assert fault.status == status
+    assert str(fault).startswith(f"HTTP {status}")
+
+
+def test_json_of_any_depth_is_read_as_an_error() -> None:
+    assert quickbooks.fault(502, b"[" * 100_000).code == ""
+
+
+@pytest.mark.parametrize("kind, code", [("AUTHENTICATION", "3200"), ("AUTHENTICATION", "x"), ("x", "3200")])
+def test_what_is_said_of_a_token_is_not_kept(kind: str, code: str) -> None:
+    error = {"message": "m", "detail": "Token expired: eyJfictional", "code": code}
+    body = json.dumps({"fault": {"error": [error], "type": kind}}).encode()
+    assert "eyJ" not in repr(quickbooks.fault(401, body))
 
 
 def test_a_fault_under_http_200_is_an_error() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from common import http, revocations
 from common.buckets import Bucket
@@ -16,7 +17,7 @@ from common.connections import Connection, Connections
 from common.errors import NotConnected, Refused, RetryLater
 from common.messages import Connected, Disconnect, Done, Exchange, Refusal, now
 from services.puller.app import connected
-from tests.puller.stand import WS, World, approved, puller, until
+from tests.puller.stand import SECRET, WS, World, approved, puller, until
 
 OTHER_WS = "imaginary-quarry"
 DAY = 86_400.0
@@ -50,10 +51,11 @@ def company_name(world: World) -> str:
     return str(next(one["name"] for one in companies if one["realm"] == world.realm))
 
 
-async def works(world: World, access: str) -> bool:
-    """Whether the company opens with this token."""
+async def works(world: World, access: str, realm: str | None = None) -> bool:
+    """Whether the company, or another one, opens with this token."""
+    realm = realm or world.realm
     async with httpx.AsyncClient(base_url=world.sandbox.url) as client:
-        path = f"/v3/company/{world.realm}/companyinfo/{world.realm}"
+        path = f"/v3/company/{realm}/companyinfo/{realm}"
         return (await client.get(path, headers={"Authorization": f"Bearer {access}"})).status_code == 200
 
 
@@ -79,8 +81,8 @@ async def test_a_callback_that_names_another_company_is_refused(world: World) ->
         with pytest.raises(Refused, match="not for company") as refused:
             await made.exchange(forged)
         assert refused.value.fix
-        # The grant that was given is taken back, and nothing is bound.
-        assert world.sandbox.calls()[f"{REVOKE} 200"] == 1
+        # Nothing is bound, and nothing revoked: it might be the grant of whoever has that company.
+        assert f"{REVOKE} 200" not in world.sandbox.calls()
         assert await made.workspace_of(other) is None
         with pytest.raises(NotConnected):
             await made.grant(WS)
@@ -89,17 +91,28 @@ async def test_a_callback_that_names_another_company_is_refused(world: World) ->
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 500, "times": 1}, {"kind": "html502", "times": 5}])
-async def test_a_grant_that_cannot_be_proven_now_is_given_back(world: World, fault: dict[str, Any]) -> None:
+async def test_a_grant_that_cannot_be_proven_now_is_not_kept(world: World, fault: dict[str, Any]) -> None:
     async with process(world) as made:
         world.sandbox.fault("/companyinfo", **fault)
         world.sandbox.count()
         with pytest.raises(Refused) as refused:
             await made.exchange(await approved(made.authorize, world.realm))
         assert "connect again" in (refused.value.fix or "")
-        assert world.sandbox.calls()[f"{REVOKE} 200"] == 1
+        assert f"{REVOKE} 200" not in world.sandbox.calls()
         assert await made.account(WS) is None
         await made.exchange(await approved(made.authorize, world.realm))
         assert (await made.grant(WS)).account == world.realm
+
+
+async def test_a_forged_callback_does_not_end_the_grant_of_another_workspace(world: World) -> None:
+    other = world.sandbox.company()
+    async with process(world) as made:
+        await made.exchange(await approved(made.authorize, other, OTHER_WS))
+        callback = await approved(made.authorize, other)
+        with pytest.raises(Refused, match="not for company"):
+            await made.exchange(replace(callback, realm=world.realm))
+        assert await works(world, (await made.grant(OTHER_WS)).access, other)
+        assert [workspace async for workspace in made.connected()] == [OTHER_WS]
 
 
 async def test_reconnecting_in_vain_does_not_cost_the_connection_that_works(world: World) -> None:
@@ -288,6 +301,67 @@ async def test_an_unreachable_intuit_holds_up_nobody_and_gets_the_access_back_la
         await until(revoked)
         assert world.sandbox.calls()[f"{REVOKE} 200"] == 1
         assert service.client.is_connected
+
+
+async def test_an_open_revocation_does_not_end_the_grant_of_who_connects_next(world: World) -> None:
+    async with process(world) as made:
+        await made.exchange(await approved(made.authorize, world.realm))
+        world.sandbox.fault("/revoke", "status", status=503, times=1)
+        await made.disconnect(Disconnect(workspace=WS))
+        assert (await kept(world)).sealed is not None
+        await made.exchange(await approved(made.authorize, world.realm, OTHER_WS))
+
+    async def over() -> bool:
+        return (await kept(world)).sealed is None
+
+    world.sandbox.count()
+    async with puller(world.settings), process(world) as made:
+        await until(over)
+        assert f"{REVOKE} 200" not in world.sandbox.calls()
+        access = (await made.grant(OTHER_WS)).access
+        assert await works(world, access)
+        # Whoever has the company ends the grant for all.
+        await made.disconnect(Disconnect(workspace=OTHER_WS))
+        assert not await works(world, access)
+
+
+async def test_a_workspace_that_moves_on_does_not_end_the_grant_of_who_came_after_it(world: World) -> None:
+    async with process(world) as made:
+        await made.exchange(await approved(made.authorize, world.realm))
+        world.sandbox.fault("/revoke", "status", status=503, times=1)
+        await made.disconnect(Disconnect(workspace=WS))
+        await made.exchange(await approved(made.authorize, world.realm, OTHER_WS))
+        await made.exchange(await approved(made.authorize, world.sandbox.company()))
+        assert await works(world, (await made.grant(OTHER_WS)).access)
+
+
+@pytest.mark.parametrize("one_grant", [True, False])
+async def test_the_stand_in_ends_all_grants_of_a_company_with_one_as_switched(world: World, one_grant: bool) -> None:
+    world.sandbox.switch(one_grant=one_grant)
+    other = world.sandbox.company()
+    first, second, elsewhere = (
+        world.sandbox.post(f"{realm}/tokens", json={"side": "quickbooks"})
+        for realm in (world.realm, world.realm, other)
+    )
+    async with httpx.AsyncClient(base_url=world.sandbox.url) as client:
+        secret = (world.settings.quickbooks_client_id or "", SECRET.get_secret_value())
+        for kind in ("refresh_token", "access_token"):
+            assert (await client.post(REVOKE, json={"token": first[kind]}, auth=secret)).status_code in {200, 400}
+    assert not await works(world, first["access_token"])
+    assert await works(world, second["access_token"]) == (not one_grant)
+    assert await works(world, elsewhere["access_token"], other)
+
+
+async def test_what_quickbooks_ended_itself_is_plainly_disconnected(world: World) -> None:
+    async with process(world) as made:
+        await made.exchange(await approved(made.authorize, world.realm))
+        world.sandbox.delete(f"{world.realm}/tokens/quickbooks")
+        with pytest.raises(NotConnected):
+            await made.grant(WS, rejected=(await made.grant(WS)).access)
+        assert (await kept(world)).state == "needs-reconnect"
+        await made.disconnect(Disconnect(workspace=WS))
+        assert (await kept(world)).why == "disconnected by its owner"
+        assert "until" not in (await world.notices())[-1].why
 
 
 async def test_a_restart_goes_on_with_what_was_not_revoked(world: World) -> None:

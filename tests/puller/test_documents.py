@@ -3,17 +3,20 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.buckets import Documents
 from common.errors import RetryLater
 from common.messages import Connected, Document, Done, Notice, Rewind, now
+from services.puller import download as downloading
 from services.puller import files
 from services.puller.content import HTML, UNKNOWN, XML, is_page, true_type
 from services.puller.download import LARGEST_FILE, TooLarge, Unobtainable, download
@@ -176,6 +179,29 @@ async def test_a_file_deleted_or_taken_off_leaves_its_bill(world: World) -> None
         await world.pull()
         assert await documents(world, one) == await documents(world, two) == {}
         assert (await documents(world, three)).keys() == {renamed, shared}
+
+
+async def test_a_file_attached_and_taken_off_within_one_second_leaves_its_bill(world: World) -> None:
+    bill, *_ = bare(world)
+    async with puller(world.settings):
+        await world.first_pull()
+        for clock in range(60, 600, 60):
+            world.sandbox.switch(clock_offset=clock)
+            file = attach(world, bill)
+            await world.pull()
+            assert file in await documents(world, bill)
+            # The clock goes back to the second of the attaching.
+            made = world.sandbox.objects(world.realm, "Attachable")[file]["MetaData"]["LastUpdatedTime"]
+            passed = (now() + timedelta(seconds=clock) - datetime.fromisoformat(made)).total_seconds()
+            world.sandbox.switch(clock_offset=clock - int(passed))
+            hang(world, file)
+            times = world.sandbox.objects(world.realm, "Attachable")[file]["MetaData"]
+            if times["CreateTime"] == times["LastUpdatedTime"]:
+                break
+        else:
+            raise AssertionError("never within one second")
+        await world.pull()
+        assert await documents(world, bill) == {}
 
 
 async def test_a_deletion_that_is_none_takes_nothing(world: World) -> None:
@@ -401,6 +427,25 @@ async def test_answers_of_a_file_host(sandbox: Sandbox) -> None:
         sandbox.fault(FILES, "status", status=200, body="x" * (LARGEST_FILE + 1))
         with pytest.raises(TooLarge):
             await download(client, link, local=True)
+
+
+async def test_a_host_that_drips_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloading, "LONGEST", 0.5)
+
+    async def drip(stream: SocketStream) -> None:
+        with suppress(anyio.BrokenResourceError):
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while True:
+                await stream.send(b"x")
+                await anyio.sleep(0.02)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, drip)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(RetryLater, match="longer than"):
+                await download(client, f"http://127.0.0.1:{port}/a.pdf", local=True)
+        group.cancel_scope.cancel()
 
 
 async def test_a_process_holds_few_files_at_a_time_for_all_companies_together(world: World) -> None:

@@ -45,7 +45,7 @@ async def test_what_is_malformed_hides_nobody(world: World, malformed: dict[str,
             world.sandbox.fault("/cdc", "status", status=200, body=json.dumps({**body, "time": at}), times=1)
         else:
             world.sandbox.fault("/cdc", "status", status=400, body='{"Fault":{"Error":[{"code":"500"}]}}', times=2)
-            for _ in range(6):  # the clock and five windows; each takes what it asked for
+            for _ in range(7):  # the time, then six windows, that of bills last; each takes what it asked for
                 body = {"QueryResponse": {"Bill": [malformed, good]}}
                 world.sandbox.fault("/query", "status", status=200, body=json.dumps({**body, "time": at}), times=1)
         await world.tick()

@@ -3,7 +3,7 @@
 The switches of the stand-in stand for the open points of the API; the names are theirs.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -84,6 +84,52 @@ async def test_either_way_records_are_what_quickbooks_holds(world: World, switch
         # Where attachments are not captured, their window is read.
         assert world.sandbox.spent() == (2 if "capture_attachables" in switches else 1)
         assert await world.last_sequence() == before
+
+
+async def test_attachments_that_are_not_captured_are_compared_once_a_day(world: World) -> None:
+    world.sandbox.switch(capture_attachables=False)
+    a_small_company(world)
+    one, two, *_ = unpaid(world)
+
+    async def held() -> set[str]:
+        return {
+            document.attachable
+            for item in (await world.records("bill")).values()
+            for document in item.message.documents
+        }
+
+    async def after(change: Callable[[], None], calls: int) -> None:
+        change()
+        world.sandbox.count()
+        await world.pull()
+        assert world.sandbox.spent() == calls
+
+    def delete_one() -> None:
+        world.sandbox.delete(f"{world.realm}/quickbooks/attachable/{files.pop()}")
+
+    def a_day_later() -> None:
+        world.sandbox.switch(clock_offset=DAY)
+
+    for bill in (one, two):
+        world.sandbox.attach(world.realm, bill, PDF + bill.encode())
+    files = sorted(world.sandbox.objects(world.realm, "Attachable"))
+    first, second = files[-1], files[-2]
+    async with puller(world.settings):
+        await world.first_pull()
+        await world.pull()
+        # Captured without them, and their window.
+        await after(delete_one, 2)
+        assert first in await held()
+        # A token that expired, four things read once a day, asked in vain for attachments, their ids, the one gone.
+        await after(a_day_later, 2 + 1 + 4 + 3)
+        assert first not in await held()
+        await after(delete_one, 2)
+        assert second in await held()
+        world.sandbox.switch(capture_attachables=True, clock_offset=2 * DAY)
+        await world.pull()
+        assert second not in await held()
+        assert await differences(world) == []
+        await after(lambda: None, 1)
 
 
 @pytest.mark.parametrize("order", ["numeric", "lexical"])

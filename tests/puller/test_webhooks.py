@@ -278,7 +278,7 @@ def connections(bus: Bus, client: Any) -> Connections:
     )
     vault = Vault(bus.settings.model_copy(update={"master_key": KEY}).sealing_key())
 
-    async def nobody(_tokens: Tokens, _callback: Exchange) -> Account:
+    async def nobody(_tokens: Tokens, _callback: Exchange, _workspace: str) -> Account:
         raise AssertionError("nobody connects anything here")
 
     return Connections(bus, vault, app, client, nobody)
