@@ -80,8 +80,8 @@ class Pull:
         await self._markers.load()
         self.first = attachments.ENTITY not in self._markers
         changes = await self._changes()
+        self._at = await self._reference.refresh()
         self._attachments.begin(self._markers[attachments.ENTITY], self._at)
-        await self._reference.refresh(self._at)
         for entity in BEFORE_BILLS:
             await self._read(entity, changes)
         attached_until = await self._read_attachments(changes)
@@ -98,12 +98,7 @@ class Pull:
         await self._markers.move(attachments.ENTITY, self._attachments.noted(marker))
 
     async def _changes(self) -> Capture | None:
-        """What change data capture tells, or None if that is not all; and from now on, QuickBooks' own time."""
-        changes = await self._captured()
-        self._at = whole(await self._company.clock() if changes is None else changes.time)
-        return changes
-
-    async def _captured(self) -> Capture | None:
+        """What change data capture tells, or None if that is not all."""
         deletions = self._markers[DELETIONS].until
         if deletions is None:
             return None

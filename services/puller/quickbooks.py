@@ -142,6 +142,8 @@ class Company:
         self._base = f"{api_url}/v3/company/{realm}"
         self._damaged = False
         """Whether a query failed over a damaged object: those that close in on it are not each worth a wait."""
+        self.answered_at: datetime | None = None
+        """QuickBooks' own time of its newest answer to a query or to change data capture."""
         self.size = size
         self.workspace = workspace
         self.realm = realm
@@ -180,10 +182,12 @@ class Company:
         """The objects of one statement about `entity`; Damaged if one is."""
         try:
             parse = partial(wire.query_page, entity=entity)
-            return await self._ask("query", parse, statement=text, patient=not self._damaged)
+            page = await self._ask("query", parse, statement=text, patient=not self._damaged)
         except Damaged:
             self._damaged = True
             raise
+        self.answered_at = page.time
+        return page
 
     async def ids(self, entity: str, text: str) -> list[str]:
         """The ids of one statement that asks for nothing else, UNNAMED for what is none; Damaged if one is."""
@@ -195,7 +199,9 @@ class Company:
         An answer of 1000 objects was cut off, and what it lacks is the deletions.
         """
         parse = partial(self._capture, frozenset(entities))
-        return await self._ask("cdc", parse, entities=",".join(entities), changedSince=literal(since))
+        changes = await self._ask("cdc", parse, entities=",".join(entities), changedSince=literal(since))
+        self.answered_at = changes.time
+        return changes
 
     async def read(self, entity: str, ident: str) -> Row:
         """One object; Missing if it is gone."""

@@ -19,6 +19,7 @@ from services.puller.publisher import COMPANY_ID, Publisher
 from services.puller.quickbooks import Company, Damaged
 from services.puller.records import record
 from services.puller.salvage import ACTIVE, Salvage
+from services.puller.window import whole
 
 T = TypeVar("T")
 
@@ -36,23 +37,27 @@ class Reference:
         self._markers = markers
         self._publisher = publisher
 
-    async def refresh(self, at: datetime) -> None:
-        """Read and publish what is due at QuickBooks' time `at`, and tell the publisher the home currency."""
+    async def refresh(self) -> datetime:
+        """Read and publish what is due by QuickBooks' time, and tell the publisher the home currency; that time."""
+        if COMPANY not in self._markers:  # a first pull: the answer tells the time
+            await self._read_company()
+        at = whole(self._company.answered_at or await self._company.clock())
         if self._due(COMPANY, at):
-            await self._read_company(at)
+            await self._read_company()
         await self._publisher.learn_home_currency()
         if self._due(TAX_CODES, at):
             await self._read_tax_codes(at)
+        return at
 
     def _due(self, name: str, at: datetime) -> bool:
         return not self._markers[name].quiet or due(self._markers[name].until, at)
 
-    async def _read_company(self, at: datetime) -> None:
+    async def _read_company(self) -> None:
         marker = self._markers[COMPANY]
         try:
             found = await self._company_info()
         except (Damaged, WireError) as error:
-            await self._company.clock()  # fails too if QuickBooks itself is unwell
+            at = whole(await self._company.clock())  # fails too if QuickBooks itself is unwell
             if await self._publisher.unknown("company", [COMPANY_ID]):
                 raise  # without a home currency no amount can be told
             if COMPANY not in marker.damaged:
@@ -60,6 +65,7 @@ class Reference:
             await self._markers.move(COMPANY, Marker(until=at, damaged=(COMPANY,)))
             return
         await self._publish("company", found, republish=marker.republish)
+        at = whole(self._company.answered_at or await self._company.clock())
         await self._markers.move(COMPANY, Marker(until=at))
 
     async def _company_info(self) -> list[wire.Normalized]:
