@@ -102,8 +102,6 @@ class Bus:
         self._after_reconnect: list[Callable[[], None]] = []
         self.started = anyio.Event()
 
-    # --- life ---------------------------------------------------------------------------------------
-
     def before_serving(self, do: Task) -> None:
         """Do this once when streams and buckets are there and no message was taken yet; what it raises ends `run`."""
         self._before.append(do)
@@ -210,8 +208,6 @@ class Bus:
         if not self._stopping:
             self.stop(Fatal("the broker closed the connection for good"))
 
-    # --- publishing ---------------------------------------------------------------------------------
-
     async def publish(self, subject: str, message: Any, *, stream: str, key: str | None = None, **headers: str) -> int:
         """Publish and wait until the stream has it; the sequence it got.
 
@@ -312,8 +308,6 @@ class Bus:
         subject = subjects.notice(self.region, notice.workspace)
         await self.publish(subject, notice, stream=self.topology.notices, key=key)
 
-    # --- reading what streams hold --------------------------------------------------------------------
-
     async def latest(self, stream: str, names: Iterable[str], type_: type[T]) -> dict[str, Stored[T]]:
         """The newest message of each subject that has one, by subject; up to 1024 subjects.
 
@@ -384,8 +378,6 @@ class Bus:
             found += page.state.subjects
             if not page.state.subjects or len(found) >= page.total:
                 return found
-
-    # --- asking and answering -------------------------------------------------------------------------
 
     async def call(self, subject: str, message: Any, *, timeout: float = 30.0) -> Answer:  # noqa: ASYNC109
         """Ask the service that answers on `subject`; a Refusal is an answer too.

@@ -39,9 +39,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of what is nested in a message."""
 
 
-# --- records: what QuickBooks holds ------------------------------------------------------------------
-
-
 class Ref(Part, frozen=True, kw_only=True):
     """A QuickBooks reference: the id is what counts, the name is what people read."""
 
@@ -268,9 +265,6 @@ class Record(Message, frozen=True, kw_only=True, tag="record.1"):
         return f"{self.realm}-{self.id}"
 
 
-# --- entries: what Qonto holds -------------------------------------------------------------------------
-
-
 class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
     """A Qonto supplier invoice or bank transaction as Weir last saw it.
 
@@ -316,8 +310,6 @@ class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
         """Whether the entry still stands (a rejected, discarded or declined one does not)."""
         return not self.deleted and self.status not in {"rejected", "discarded", "declined", "reversed"}
 
-
-# --- decisions -----------------------------------------------------------------------------------------
 
 Field = Literal["name", "amount", "date", "currency", "reference"]
 Action = Literal["link", "create", "review", "refuse", "withdraw"]
@@ -406,9 +398,6 @@ class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):
         return f"{self.realm}-{self.bill}"
 
 
-# --- reviews: the public contract ----------------------------------------------------------------------
-
-
 class ReviewRequested(Message, frozen=True, kw_only=True, tag="review.requested.1"):
     """A bill waits for a person. Answer with a `ReviewResolved` that names `review`.
 
@@ -462,8 +451,6 @@ class ReviewClosed(Message, frozen=True, kw_only=True, tag="review.closed.1"):
     why: str | None = None
 
 
-# --- postings ------------------------------------------------------------------------------------------
-
 Outcome = Literal[
     "created", "linked", "paid", "unpaid", "superseded", "withdrawn", "unchanged", "failed", "uncertain", "stale"
 ]
@@ -492,9 +479,6 @@ class Posting(Message, frozen=True, kw_only=True, tag="posting.1"):
     field: str | None = None
     fix: str | None = None
     record_hash: str | None = None
-
-
-# --- pulls, notices, workspaces ------------------------------------------------------------------------
 
 
 TickReason = Literal["schedule", "asked", "connected", "webhook", "rewind", "backfill"]
@@ -584,9 +568,6 @@ class Workspace(Part, frozen=True, kw_only=True):
     realm: str | None = None
     organization: str | None = None
     backfill_from: date | None = None
-
-
-# --- calls between services (request/reply) ------------------------------------------------------------
 
 
 class Authorize(Message, frozen=True, kw_only=True, tag="authorize.1"):

@@ -108,8 +108,6 @@ class _Account(msgspec.Struct, kw_only=True):
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an instant that Qonto left out: older than any marker."""
 
-# --- what callers get ----------------------------------------------------------------------------------
-
 
 class Organization(msgspec.Struct, frozen=True, kw_only=True):
     """The organization a grant is for, with the ids of its bank accounts."""
@@ -159,8 +157,6 @@ class FileName(NamedTuple):
     revision: int
 
 
-# --- file names ----------------------------------------------------------------------------------------
-
 _FILE_NAME = re.compile(r"QBO-(\w+)-(\w+)-r(\d+)__")
 
 
@@ -180,9 +176,6 @@ def parse_file_name(name: str | None) -> FileName | None:
 def _ascii(text: str) -> str:
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9.]+", "-", folded).strip("-.")
-
-
-# --- envelopes -----------------------------------------------------------------------------------------
 
 
 def page(body: bytes, key: str) -> Page:
@@ -254,9 +247,6 @@ def _problem(status: int, one: dict[str, Any]) -> Problem:
         detail=str(one.get("detail") or one.get("message") or ""),
         pointer=str(where) if where else None,
     )
-
-
-# --- entries -------------------------------------------------------------------------------------------
 
 
 def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:

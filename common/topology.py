@@ -93,8 +93,6 @@ class Topology:
         """Name of the stream that counts calls of the last second or minute."""
         return f"PACE_{span.upper()}_{self.region}"
 
-    # --- consumers ---------------------------------------------------------------------------------
-
     @property
     def puller(self) -> Consumer:
         """Ticks, one at a time per workspace."""
@@ -119,8 +117,6 @@ class Topology:
     def consumers(self) -> tuple[Consumer, ...]:
         """Every durable of the region."""
         return (self.puller, self.scorer, self.poster, self.answers)
-
-    # --- streams -----------------------------------------------------------------------------------
 
     @property
     def streams(self) -> tuple[StreamConfig, ...]:

@@ -66,8 +66,6 @@ class Tally:
         if notice.kind == "failed" and notice.subject:
             self.parked.add(notice.subject.rpartition(".")[2])
 
-    # --- what it adds up to -------------------------------------------------------------------------
-
     def fate(self, key: str) -> Fate:
         """The present state of one bill, or what it still waits for (undecided, unposted)."""
         decision = self.decisions.get(key)

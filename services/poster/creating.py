@@ -89,8 +89,6 @@ class Uploads:
         for draft in _pending(drafts):
             draft.error = RetryLater(f"Qonto does not say what became of {draft.page.file_name}")
 
-    # --- looking --------------------------------------------------------------------------------------
-
     async def _look(self, workspace: str, drafts: Sequence[Draft]) -> None:
         """Adopt what is already there: straight from the list for what may just have been sent, else by name."""
         try:
@@ -154,8 +152,6 @@ class Uploads:
             draft.error = error
             return False
         return True
-
-    # --- sending --------------------------------------------------------------------------------------
 
     async def _send(self, workspace: str, drafts: Sequence[Draft]) -> None:
         """One upload. Its ledger steps come last before it, so who was overtaken does not send."""

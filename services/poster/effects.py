@@ -60,8 +60,6 @@ class Effects:
             log.info("poster.entry_gone", workspace=workspace, entry=page.entry)
             return None
 
-    # --- payment --------------------------------------------------------------------------------------
-
     async def pay(self, job: Job, entry: Entry) -> Literal["paid", "unpaid"] | None:
         """Bring the payment mark in line with the bill; what was done: `paid`, `unpaid` or None.
 
@@ -85,8 +83,6 @@ class Effects:
             return "unpaid"
         except Denied as error:
             raise AskPerson("status forbids", f"Qonto does not mark {entry.id} as {wanted}: {error}") from None
-
-    # --- turning down ---------------------------------------------------------------------------------
 
     def may_retire(self, job: Job, entry: Entry) -> bool:
         """Whether Qonto would let Weir turn the entry down."""
@@ -126,8 +122,6 @@ class Effects:
             job.ledger_key, job.kept, "withdrawn", sent_at=None, paid=False, replaced=None, **job.stamp
         )
         return why
-
-    # --- linking --------------------------------------------------------------------------------------
 
     async def link(self, job: Job, target: LinkTo) -> str | None:
         """Let an entry stand for the bill; ends `linked`, or with the reason a person is asked. Returns a remark.

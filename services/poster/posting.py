@@ -43,8 +43,6 @@ class Poster:
         self._telling = Telling(bus, self._ledger, self._entries)
         self._uploading = Uploading(qonto, self._ledger, claims, self._records, self._effects, self._telling)
 
-    # --- decisions ------------------------------------------------------------------------------------
-
     async def handle(self, deliveries: Sequence[Delivery[Decision]]) -> None:
         """Carry a batch of decisions out; each delivery is settled by what became of its own."""
         for wave in _waves(deliveries):
@@ -61,8 +59,6 @@ class Poster:
                     await delivery.done()
                 else:
                     await delivery.failed(job.error)
-
-    # --- orders ---------------------------------------------------------------------------------------
 
     async def carry_out(self, orders: Sequence[Order]) -> list[Job]:
         """Carry orders of different bills out; one job each, in the same order, each of them over."""

@@ -90,8 +90,6 @@ class Qonto:
         # size through at once and its rate after that, so both add up within a window.
         self._limits = (AsyncLimiter(450, 10), AsyncLimiter(1500, 115))
 
-    # --- reading --------------------------------------------------------------------------------------
-
     async def organization(self, workspace: str) -> wire.Organization:
         """The organization with its bank accounts."""
         return wire.organization(await self._read(workspace, "/v2/organization"))
@@ -166,8 +164,6 @@ class Qonto:
         organization = await self._connections.account(workspace) or ""
         return _listed(body, "transactions", lambda raw: wire.transaction(raw, workspace, organization))
 
-    # --- writing --------------------------------------------------------------------------------------
-
     async def upload(self, workspace: str, parts: Sequence[Part]) -> Uploaded:
         """Upload at most BULK_FILES files of at most BULK_BYTES together.
 
@@ -219,8 +215,6 @@ class Qonto:
             return wire.invoice(wire.single(body, "supplier_invoice"), workspace)
         except WireError as error:
             raise Unknown(f"Qonto's answer to {verb} cannot be read: {error}") from None
-
-    # --- one call -------------------------------------------------------------------------------------
 
     async def _read(self, workspace: str, path: str, query: Mapping[str, Any] | None = None) -> bytes:
         grant = await self._connections.grant(workspace)

@@ -36,8 +36,6 @@ class Books:
     _served: dict[str, set[str]] = field(default_factory=dict)
     _settles: dict[str, Entry] = field(default_factory=dict)
 
-    # --- feeding ------------------------------------------------------------------------------------
-
     def take_record(self, record: Record) -> None:
         """A bill, vendor or company as QuickBooks has it now; other kinds are not needed here."""
         match record.body:
@@ -87,8 +85,6 @@ class Books:
         for key, record in self.bills.items():
             if record.realm == realm and isinstance(record.body, Bill) and record.body.vendor.id == vendor:
                 self._index_bill(key)
-
-    # --- asking -------------------------------------------------------------------------------------
 
     def bill(self, key: str) -> Bill:
         """The bill itself; KeyError if unknown or deleted without a body."""

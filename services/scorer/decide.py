@@ -94,8 +94,6 @@ class Judge:
         books = self._books
         return assess(books.bill(key), books.vendor_of(key), books.policy, vendors_known=books.vendors_known)
 
-    # --- candidates ---------------------------------------------------------------------------------
-
     def _rank(self, key: str) -> list[Scored]:
         """Candidates of a bill, best first; an invoice and the payments Qonto matched it with count once."""
         if key not in self._ranked:
@@ -180,8 +178,6 @@ class Judge:
         """Whether a bill clearly belongs to another entry of the same kind."""
         top = self._rank(key)[0]
         return top.score - scored.score >= self._books.policy.margin and top.entry.kind == scored.entry.kind
-
-    # --- the table ----------------------------------------------------------------------------------
 
     def _choose(self, key: str, ranked: list[Scored], assessment: Assessment) -> Verdict:
         policy = self._books.policy

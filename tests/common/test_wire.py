@@ -264,8 +264,6 @@ def test_a_fault_under_http_200_is_an_error() -> None:
     assert caught.value.fault.code == "4002"
 
 
-# --- Qonto -----------------------------------------------------------------------------------------------
-
 INVOICE: dict[str, Any] = {
     "id": "0b7c2b0e-0000-4000-8000-000000000001",
     "organization_id": "org-1",

@@ -91,8 +91,6 @@ class Desk:
         self.company = answer.json()
         self.realm = str(self.company["realm"])
 
-    # --- the sandbox --------------------------------------------------------------------------------------
-
     async def switch(self, **values: Any) -> None:
         """Turn switches of the sandbox."""
         (await self.control.put("/sandbox/switches", json=values)).raise_for_status()
@@ -129,8 +127,6 @@ class Desk:
         """A person changes an invoice in the app."""
         path = f"/sandbox/companies/{self.realm}/qonto/supplier_invoices/{ident}"
         (await self.control.patch(path, json=values)).raise_for_status()
-
-    # --- the connection -----------------------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Walk the consent as a browser does."""
@@ -182,8 +178,6 @@ class Desk:
         async with httpx.AsyncClient(base_url=self.settings.qonto_api_url) as client:
             answer = await client.get(f"/v2/attachments/{attachment}", headers={"Authorization": secret})
             return (await client.get(answer.json()["attachment"]["url"])).content
-
-    # --- what other services say --------------------------------------------------------------------------
 
     async def record(self, ident: str, body: Bill | None, **changes: Any) -> tuple[Record, int]:
         """Publish a version of a bill; the record and its sequence."""
@@ -246,8 +240,6 @@ class Desk:
         """A person answers a review."""
         name = subjects.review(self.bus.region, "resolved", WS, f"{self.realm}-{ident}")
         await self.bus.publish(name, resolved, stream=self.bus.topology.reviews)
-
-    # --- what the poster says -----------------------------------------------------------------------------
 
     async def posting(self, decision: Decision | str, *, bill: str | None = None, within: float = 30) -> Posting:
         """The posting on a decision (or review id), once it is there."""

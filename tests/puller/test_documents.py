@@ -70,9 +70,6 @@ async def omissions(world: World) -> list[Notice]:
     return [notice for notice in await world.notices() if notice.kind == "failed"]
 
 
-# --- which hang where -----------------------------------------------------------------------------------
-
-
 async def test_files_come_with_their_bill_or_later_to_it(world: World) -> None:
     early, late, *_ = bare(world)
     attach(world, early, PDF + b" early")
@@ -149,9 +146,6 @@ async def test_a_bill_that_comes_to_light_late_has_its_old_files(world: World) -
         world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
         await world.pull()
         assert file in await documents(world, bill)
-
-
-# --- what leaves a bill ---------------------------------------------------------------------------------
 
 
 async def test_a_file_deleted_or_taken_off_leaves_its_bill(world: World) -> None:
@@ -287,9 +281,6 @@ async def test_a_deleted_bill_keeps_its_files_and_is_not_published_for_them(worl
         assert (after.message.deleted, [item.attachable for item in after.message.documents]) == (True, [file])
         published = [item.sequence for item in (await world.records("bill")).values() if item.sequence > before]
         assert published == [after.sequence]
-
-
-# --- bytes ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("link", ["bare", "quoted"])

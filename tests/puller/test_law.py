@@ -93,8 +93,6 @@ class Books:
     published: list[Record] = field(default_factory=list)
     files: int = 0
 
-    # --- what people do -------------------------------------------------------------------------------
-
     def act(self, act: str) -> None:
         """One thing that somebody does in QuickBooks; refused if what it is about was deleted a moment ago."""
         try:
@@ -139,8 +137,6 @@ class Books:
         self.offset += seconds
         self.world.sandbox.switch(clock_offset=self.offset)
 
-    # --- pulling --------------------------------------------------------------------------------------
-
     async def pull(self, *, awaits: int = 1 << 30, seconds: float = 60.0) -> bool:
         """Pull, crashing at an await; whether the pull came to its end."""
         for attempt in range(8):
@@ -170,8 +166,6 @@ class Books:
             if await self.pull():
                 return
         raise AssertionError("the pull does not come to its end")
-
-    # --- the law --------------------------------------------------------------------------------------
 
     async def stored(self, kind: RecordKind) -> dict[str, Record]:
         """What RECORDS holds of a kind."""
@@ -312,14 +306,14 @@ async def test_a_crash_at_every_await_loses_nothing(world: World) -> None:
         awaits = 0
         while not await books.pull(awaits=awaits):
             await books.markers_keep_behind(1)
-            awaits += 3
+            awaits += 5
         assert awaits > 50
         await books.equal()
         for act in ("edit", "delete", "attach", "crowd", "vendor", "detach"):
             books.act(act)
         awaits = 0
         while not await books.pull(awaits=awaits):
-            awaits += 2
+            awaits += 5
         await books.quiet()
         await books.equal()
         books.each_version_once()

@@ -168,9 +168,6 @@ async def test_four_pullers_share_fifty_workspaces_while_one_dies_and_one_sleeps
             process.wait()
 
 
-# --- somebody writes meanwhile ----------------------------------------------------------------------------
-
-
 @pytest.fixture
 def books(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A real client of the company."""

@@ -24,7 +24,7 @@ CROWD = 1000
 
 def budget(bills: int, files: int = 0) -> int:
     """Calls that reading so many bills may cost: a page holds a thousand objects, and there are six entities."""
-    return bills * 6 // 1000 + files + 11
+    return bills * 6 // 1000 + files + 10
 
 
 async def published_once(world: World) -> bool:
@@ -125,9 +125,6 @@ async def test_a_large_company_is_read_in_slices_that_show_how_far_they_are(worl
     assert await published_once(world)
 
 
-# --- what change data capture does not tell -------------------------------------------------------------
-
-
 def captured(world: World, since: datetime) -> list[dict[str, Any]]:
     """What change data capture tells of bills and attachments."""
     token = world.sandbox.post(f"{world.realm}/tokens", json={"side": "quickbooks"})["access_token"]
@@ -207,8 +204,6 @@ async def test_a_bill_that_came_and_went_between_two_pulls_is_nothing(world: Wor
         assert len(await world.notices()) == notices
         assert await differences(world) == []
 
-
-# --- many workspaces that nobody pulls now --------------------------------------------------------------
 
 IDLE = 10_000
 

@@ -112,9 +112,6 @@ def marked(**markers: Marker) -> Any:
     return lambda name: markers.get(name, Marker(until=READ))
 
 
-# --- signatures ----------------------------------------------------------------------------------------
-
-
 @given(BODIES, TOKENS)
 def test_what_intuit_signs_is_genuine(body: bytes, verifier: str) -> None:
     assert genuine(body, sign(body, verifier), verifier)
@@ -135,9 +132,6 @@ def test_any_changed_byte_is_refused(body: bytes, verifier: str, data: st.DataOb
     assert not genuine(body, signature[:-1], verifier)
     assert not genuine(body, "", verifier)
     assert not genuine(body, signature, verifier + "x")
-
-
-# --- what is new ---------------------------------------------------------------------------------------
 
 
 @given(CHANGES)
@@ -206,9 +200,6 @@ def test_a_company_is_left_alone_for_a_while(began_at: datetime | None) -> None:
         assert max(READ, began_at + timedelta(seconds=GAP)) == READ + timedelta(seconds=wait)
     else:
         assert wait == GAP  # another host's clock is ahead
-
-
-# --- on a broker ---------------------------------------------------------------------------------------
 
 
 @dataclass
