@@ -4,6 +4,7 @@ Every write is a create, or a compare-and-set on the revision that was read: a l
 never overwrites. Reads serve people and hints; only the writes decide.
 """
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
@@ -11,14 +12,18 @@ from typing import Generic, TypeVar
 import msgspec
 import nats.errors
 import nats.js.errors
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 from nats.js.object_store import ObjectStore
 
 from common import codec
-from common.bus import WRONG_LAST_SEQUENCE, Bus
+from common.bus import PUBLISH_TIMEOUT, WRONG_LAST_SEQUENCE, Bus
 from common.errors import Conflict, RetryLater
 
 T = TypeVar("T")
+
+_PAGE = 500
+"""Values read at once."""
 
 
 class Kept(msgspec.Struct, Generic[T], frozen=True):
@@ -99,15 +104,39 @@ class Bucket(Generic[T]):
             raise
 
     async def items(self, prefix: str = "") -> AsyncIterator[Kept[T]]:
-        """Every present value whose key begins with `prefix` (whole tokens, ending in a dot)."""
-        watcher = await (await self.store()).watch(f"{prefix}>", ignore_deletes=True)
+        """Every present value whose key begins with `prefix` (whole tokens, ending in a dot).
+
+        Read by a consumer that is asked for each page, so how much there is is known before any of it comes: the
+        client library's watch may say that there is nothing when what there is overtakes its question.
+        """
+        stream, keys = f"KV_{self.name}", f"$KV.{self.name}."
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, ack_policy=AckPolicy.NONE, inactive_threshold=30.0
+        )
+        reader = await self._bus.js.pull_subscribe(f"{keys}{prefix}>", stream=stream, config=config)
         try:
-            async for entry in watcher:
-                if entry is None:  # the end of what was there when we began
-                    return
-                yield Kept(entry.key, codec.decode(entry.value or b"", self._type), int(entry.revision or 0))
+            info = await reader.consumer_info()
+        except BaseException:
+            await reader.unsubscribe()
+            raise
+        try:
+            left = info.num_pending or 0
+            while left > 0:
+                page = await reader.fetch(min(left, _PAGE), timeout=PUBLISH_TIMEOUT)
+                left -= len(page)
+                for message in page:
+                    headers = message.headers or {}
+                    if "KV-Operation" not in headers and "Nats-Marker-Reason" not in headers:
+                        value = codec.decode(message.data, self._type)
+                        yield Kept(message.subject.removeprefix(keys), value, message.metadata.sequence.stream)
+        except nats.errors.TimeoutError as error:
+            raise RetryLater(f"{self.name} does not answer") from error
         finally:
-            await watcher.stop()  # type: ignore[no-untyped-call]
+            await reader.unsubscribe()
+            with contextlib.suppress(
+                nats.errors.Error, nats.js.errors.APIError
+            ):  # else the broker forgets it by itself
+                await self._bus.js.delete_consumer(stream, info.name)
 
 
 class Documents:

@@ -137,6 +137,27 @@ async def test_documents_are_kept_once_under_their_hash(bus: Bus) -> None:
         await documents.get("0" * 64)
 
 
+async def test_what_a_bucket_holds_is_read_whole_however_busy_we_are(bus: Bus) -> None:
+    markers = Bucket(bus, "markers", str)
+    for number in range(12):
+        await markers.create(f"ws.realm.{number}", "here")
+    seen: list[int] = []
+
+    async def read() -> None:
+        seen.append(len([kept.key async for kept in markers.items("ws.realm.")]))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(150):
+            group.start_soon(read)
+    assert seen == [12] * 150
+    kept = await markers.get("ws.realm.0")
+    assert kept is not None
+    await markers.delete("ws.realm.0", kept.revision)
+    assert [kept.key async for kept in markers.items("ws.realm.1.")] == []
+    assert len([kept.key async for kept in markers.items("ws.")]) == 11
+    assert (await bus.js.stream_info(f"KV_{markers.name}")).state.consumer_count == 0
+
+
 async def test_a_lease_excludes_and_is_free_again(bus: Bus) -> None:
     async with lease(bus, "pull.ws"):
         with pytest.raises(Taken):

@@ -266,7 +266,7 @@ STEP = st.one_of(
 
 @pytest.mark.parametrize("lag", [0.0, LAG])
 @settings(
-    max_examples=5,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.generate),
