@@ -261,5 +261,6 @@ async def test_workspaces_that_nobody_pulls_cost_nothing(world: World) -> None:
         assert sent(service) <= before + 20
         before = sent(service)
         await world.pull()
-        assert sent(service) - before <= quiet + 5
+        # Requests for ticks are renewed meanwhile; one message per idle workspace would be thousands.
+        assert sent(service) - before <= quiet + 30
     assert len(await world.bus.subjects(world.bus.topology.pulls, f"{world.bus.region}.schedule.*")) == IDLE + 1
