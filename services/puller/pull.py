@@ -108,6 +108,8 @@ class Pull:
             # Even while its window is open: which attachments were deleted since is told by nothing else.
             known.append(attached)
         since = min(known) - self._overlap
+        if max(known) - since > CAPTURE_REACHES:  # set back further than that: no need to ask
+            return None
         try:
             changes = await self._capture(since)
         except Refused as error:  # too far back, or an object in it is damaged: the windows tell the rest

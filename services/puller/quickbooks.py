@@ -325,8 +325,10 @@ class Company:
         return Capture(asked, changes.time, changes.total, live, deleted)
 
     async def _refused(self, path: str, response: httpx.Response, fault: wire.Fault, grant: Grant) -> NoReturn:
-        # A missing object is the answer hoped for when a deletion is confirmed; a damaged one is closed in on.
-        report = log.info if fault.code in {_MISSING, _DAMAGED, _BROKEN} else log.warning
+        # A missing object is hoped for when a deletion is confirmed, a damaged one is closed in on, and what change
+        # data capture does not support is read by window.
+        answers = {_MISSING, _UNSUPPORTED, _DAMAGED, _BROKEN}
+        report = log.info if fault.code in answers else log.warning
         report("quickbooks.refused", path=path, status=response.status_code, code=fault.code, tid=_tid(response))
         said = f"QuickBooks refused {path}: {fault}"
         if fault.code in _LOST:
