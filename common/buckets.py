@@ -4,7 +4,6 @@ Every write is a create, or a compare-and-set on the revision that was read: a l
 never overwrites. Reads serve people and hints; only the writes decide.
 """
 
-import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
@@ -116,27 +115,21 @@ class Bucket(Generic[T]):
         reader = await self._bus.js.pull_subscribe(f"{keys}{prefix}>", stream=stream, config=config)
         try:
             info = await reader.consumer_info()
-        except BaseException:
-            await reader.unsubscribe()
-            raise
-        try:
             left = info.num_pending or 0
             while left > 0:
                 page = await reader.fetch(min(left, _PAGE), timeout=PUBLISH_TIMEOUT)
-                left -= len(page)
+                # What is replaced meanwhile comes later or not at all: the broker knows what is still to come.
+                left = min(left - len(page), page[-1].metadata.num_pending)
                 for message in page:
                     headers = message.headers or {}
                     if "KV-Operation" not in headers and "Nats-Marker-Reason" not in headers:
                         value = codec.decode(message.data, self._type)
                         yield Kept(message.subject.removeprefix(keys), value, message.metadata.sequence.stream)
+            await self._bus.js.delete_consumer(stream, info.name)  # one left behind the broker forgets by itself
         except nats.errors.TimeoutError as error:
             raise RetryLater(f"{self.name} does not answer") from error
         finally:
             await reader.unsubscribe()
-            with contextlib.suppress(
-                nats.errors.Error, nats.js.errors.APIError
-            ):  # else the broker forgets it by itself
-                await self._bus.js.delete_consumer(stream, info.name)
 
 
 class Documents:
