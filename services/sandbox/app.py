@@ -63,6 +63,7 @@ class Sandbox:
     qonto: ASGIApp
     reader: Reader
     webhooks: Webhooks
+    calls: Calls
 
 
 def build(folder: Path, credentials: Credentials) -> Sandbox:
@@ -100,6 +101,7 @@ def build(folder: Path, credentials: Credentials) -> Sandbox:
         ),
         reader=reader,
         webhooks=webhooks,
+        calls=calls,
     )
 
 

@@ -62,12 +62,18 @@ class Gate:
         method, path = scope["method"], scope["path"]
         scope.setdefault("state", {})["started"] = self._world.now()
         self._traffic.arrive(path)
-        status = 0
+        answered = False
+
+        def note(status: int) -> None:
+            self._calls.note(self._side, method, path, status)
+            self._traffic.answered(path, status)
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                # Before it leaves: who has the answer finds the call counted.
+                answered = True
+                note(message["status"])
             await send(message)
 
         fault = self._faults.take(self._side, method, path)
@@ -76,8 +82,8 @@ class Gate:
         else:
             log.info("sandbox.fault", side=self._side, method=method, path=path, kind=fault.kind)
             await self._stumble(fault, scope, receive, noting)
-        self._calls.note(self._side, method, path, status)
-        self._traffic.answered(path, status)
+        if not answered:
+            note(0)
 
     async def _stumble(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         match fault.kind:

@@ -105,7 +105,7 @@ async def test_attachments_that_are_not_captured_are_compared_once_a_day(world: 
         change()
         world.sandbox.count()
         await world.pull()
-        assert world.sandbox.spent() == calls
+        assert world.sandbox.spent() == calls, world.sandbox.calls()
 
     def delete_one() -> None:
         world.sandbox.delete(f"{world.realm}/quickbooks/attachable/{files.pop()}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message, Scope
 
 from services.sandbox.app import DEFAULTS, Urls, build, serving
 from services.sandbox.document import draw
@@ -143,6 +144,24 @@ def test_calls_are_counted_by_route(company: Company, desk: Desk) -> None:
     counted = {(one["route"], one["status"]): one["count"] for one in told["calls"]}
     assert counted == {("/v3/company/{id}/query", 200): 3, ("/v3/company/{id}/bill/{id}", 400): 1}
     assert told["total"] == 4
+
+
+async def test_a_call_is_counted_before_its_answer_leaves(tmp_path: Path) -> None:
+    sandbox = build(tmp_path, DEFAULTS)
+    counted: list[str] = []
+
+    async def leaves(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            (one,) = sandbox.calls.since(0)
+            counted.append(f"{one['route']} {one['status']} {one['count']}")
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    path = "/v3/company/1234567890/query"
+    scope: Scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    await sandbox.quickbooks(scope, receive, leaves)
+    assert counted == ["/v3/company/{id}/query 401 1"]
 
 
 def test_duplicates_counts_live_surplus(company: Company, desk: Desk) -> None:
