@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.messages import Entry, Policy, Record, now
 from common.wire import WireError
 from services.scorer.books import Books
-from services.scorer.decide import Judge, Verdict
+from services.scorer.judge import Judge, Verdict
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from common.consume import Delivery
 from common.errors import RetryLater
 from common.messages import Bill, Decision, Record, ReviewRequested, now
 from services.scorer import model
-from services.scorer.decide import Judge, Verdict
+from services.scorer.judge import Judge, Verdict
 from services.scorer.view import View, Views
 
 log = structlog.get_logger()
