@@ -4,6 +4,7 @@ Amounts are whole ten-thousandths of a unit, days are counted as `date.toordinal
 a number that only equal texts share. 0 means that the document does not say.
 """
 
+import struct
 from collections.abc import Hashable
 from datetime import date
 from decimal import Decimal
@@ -33,19 +34,23 @@ ROW = np.dtype(
         ("net_currency", "i4"),
         ("about", "i8"),
         ("about_currency", "i4"),
-        ("currencies", "i4", 2),
-        ("since", "i4"),
-        ("until", "i4"),
-        ("numbered", "?"),
         ("number", "i4", 5),
         ("vat", "i4"),
         ("iban", "i4"),
         ("names", "i4", NAMES),
+        ("currencies", "i4", 2),
+        ("since", "i4"),
+        ("until", "i4"),
+        ("numbered", "?"),
         ("payment", "?"),
         ("matched", "?"),
         ("alive", "?"),
     ]
 )
+_PACKED = struct.Struct(f"=2q 2i q i q i 5i i i {NAMES}i 2i i i ? ? ? ?")
+"""The same for one row: many times faster than numpy's own way."""
+FILED_BY = int(ROW.fields["currencies"][1]) if ROW.fields else 0
+"""Bytes of a row, from its first, that say where a document is filed."""
 
 Rows = NDArray[np.void]
 """Rows of the shape ROW."""
@@ -78,28 +83,30 @@ class Tables:
         self.names: Interned[Name] = Interned()
         self._texts: Interned[str] = Interned()
 
-    def row(self, facts: Facts) -> tuple[object, ...]:
-        """A document as a row; of amounts beyond all measure it says nothing."""
+    def row(self, facts: Facts) -> bytes:
+        """A document as a row of the shape ROW; of amounts beyond all measure it says nothing."""
         first, second = (*self._money(facts.exact), (0, 0), (0, 0))[:2]
         net = (*self._money(facts.net), (0, 0))[0]
         about = (*self._money(facts.about), (0, 0))[0]
         currencies = (*sorted(map(self._texts.number, facts.currencies)), 0, 0)[:2]
         names = (*map(self.names.number, facts.names[:NAMES]), *(0,) * NAMES)[:NAMES]
-        return (
-            (first[1], second[1]),
-            (first[0], second[0]),
+        return _PACKED.pack(
+            first[1],
+            second[1],
+            first[0],
+            second[0],
             net[1],
             net[0],
             about[1],
             about[0],
-            currencies,
+            *_traits(facts.number),
+            self._texts.number(facts.vat) if facts.vat else 0,
+            self._texts.number(facts.iban) if facts.iban else 0,
+            *names,
+            *currencies,
             _day(facts.since),
             _day(facts.until),
             facts.number is not None,
-            _traits(facts.number),
-            self._texts.number(facts.vat) if facts.vat else 0,
-            self._texts.number(facts.iban) if facts.iban else 0,
-            names,
             facts.payment,
             bool(facts.matched),
             True,

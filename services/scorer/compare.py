@@ -130,7 +130,9 @@ def _amount(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
 def _closest(ours: tuple[Numbers, Numbers], theirs: tuple[Numbers, Numbers], scale: float) -> Floats:
     """Closeness of the closest amounts in one currency: 1 for equal ones, a half where they differ by `scale` of the
     larger, falling towards 0; -1 if no currency is shared."""
-    (a, currency), (b, other) = ours, theirs
+    (a, currency), (b, other) = _stated(*ours), _stated(*theirs)
+    if not currency.size or not other.size:
+        return np.full(len(currency), -1.0)
     a, b = a[:, :, None], b[:, None, :]
     difference = np.abs(a - b)
     larger = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1)
@@ -140,6 +142,12 @@ def _closest(ours: tuple[Numbers, Numbers], theirs: tuple[Numbers, Numbers], sca
     shared = (currency[:, :, None] == other[:, None, :]) & (currency[:, :, None] != 0)
     closest: Floats = np.where(shared, found, -1.0).max(axis=(1, 2))
     return closest
+
+
+def _stated(amounts: Numbers, currencies: Numbers) -> tuple[Numbers, Numbers]:
+    """Without the columns in which nobody states an amount."""
+    used = (currencies != 0).any(axis=0)
+    return amounts[:, used], currencies[:, used]
 
 
 def _date(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:

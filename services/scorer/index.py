@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.scorer.columns import ROW, Rows, Tables, steps
+from services.scorer.columns import FILED_BY, ROW, Rows, Tables, steps
 from services.scorer.facts import Facts, Money
 from services.scorer.names import Name
 from services.scorer.postings import Numbers, Postings
@@ -54,7 +54,9 @@ class Index:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.rows: Rows = np.zeros(64, ROW)
+        self._bytes = bytearray()
+        self.rows: Rows = np.empty(0, ROW)
+        self._make_room(_FEW)
         self._texts: list[str] = []
         self._keys: list[str] = []
         self._row_of: dict[str, int] = {}
@@ -82,16 +84,16 @@ class Index:
 
     def add(self, facts: Facts) -> None:
         """Add a document, or put its new facts in place of the old."""
-        fresh = np.array(self.tables.row(facts), ROW)
+        fresh = self.tables.row(facts)
         known = self._row_of.get(facts.key)
-        if known is not None and self._texts[known] == facts.text and _filed_alike(self.rows[known], fresh):
-            self.rows[known] = fresh
+        if known is not None and self._texts[known] == facts.text and self._filed_alike(known, fresh):
+            self._write(known, fresh)
             return
         self.remove(facts.key)
         row = len(self._keys)
         if row == len(self.rows):
-            self.rows = np.concatenate([self.rows, np.zeros(row, ROW)])
-        self.rows[row] = fresh
+            self._make_room(2 * row)
+        self._write(row, fresh)
         self._texts.append(facts.text)
         self._keys.append(facts.key)
         self._row_of[facts.key] = row
@@ -151,35 +153,32 @@ class Index:
             if self._words[word] <= most:
                 yield hash(("word", word))
 
+    def _filed_alike(self, row: int, fresh: bytes) -> bool:
+        """Whether a row with these bytes would be found under the same keys, the texts being equal."""
+        begin = row * ROW.itemsize
+        return self._bytes[begin : begin + FILED_BY] == fresh[:FILED_BY]
+
+    def _write(self, row: int, fresh: bytes) -> None:
+        begin = row * ROW.itemsize
+        self._bytes[begin : begin + ROW.itemsize] = fresh
+
+    def _make_room(self, rows: int) -> None:
+        grown = bytearray(rows * ROW.itemsize)
+        grown[: len(self._bytes)] = self._bytes
+        self._bytes = grown
+        self.rows = np.frombuffer(grown, ROW)
+
     def _pack(self) -> None:
         """Number the rows anew, the dead ones left out."""
         alive = np.flatnonzero(self.rows["alive"][: len(self._keys)])
         renumbered = np.full(len(self._keys), -1, np.int64)
         renumbered[alive] = np.arange(len(alive))
         self._postings = self._postings.kept(renumbered)
-        self.rows = np.concatenate([self.rows[alive], np.zeros(max(64, len(alive) // 2), ROW)])
+        self._bytes = bytearray(self.rows[alive].tobytes())
+        self._make_room(max(_FEW, len(alive) * 3 // 2))
         self._texts = [self._texts[row] for row in alive]
         self._keys = [self._keys[row] for row in alive]
         self._row_of = {key: row for row, key in enumerate(self._keys)}
-
-
-_FILED_BY = [
-    "exact",
-    "exact_currency",
-    "net",
-    "net_currency",
-    "about",
-    "about_currency",
-    "number",
-    "vat",
-    "iban",
-    "names",
-]
-
-
-def _filed_alike(one: np.void, other: np.ndarray[tuple[()], np.dtype[np.void]]) -> bool:
-    """Whether two rows lead to the same keys, their texts being equal."""
-    return all(np.array_equal(one[name], other[name]) for name in _FILED_BY)
 
 
 def _filed(facts: Facts) -> set[int]:

@@ -91,9 +91,11 @@ class Judge:
         self._rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
 
     def decide(self, key: str) -> Verdict:
-        """The verdict on one bill of the books."""
+        """The verdict on one bill of the books; of one that was not prepared, just as well."""
         if self._books.bills[key].deleted:
             return Verdict("withdraw", 0.0, "the bill was deleted in QuickBooks")
+        if key not in self._ranked:
+            self.prepare([key])
         case = self._case(key)
         choice = choose(case, self._books.policy)
         by_key = {scored.key: scored for scored in self._candidates(key)}

@@ -1,7 +1,7 @@
 """Which rows hold a key: a sorted array to search in, and the newest few beside it until they are merged in."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -21,53 +21,67 @@ class Found(NamedTuple):
     rows: Numbers
 
 
+class _Level(NamedTuple):
+    """Keys in order, and the row that holds each."""
+
+    keys: Numbers
+    rows: NDArray[np.int32]
+
+    def find(self, keys: Numbers) -> Found:
+        first = np.searchsorted(self.keys, keys, "left")
+        count = np.searchsorted(self.keys, keys, "right") - first
+        places = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - first, count)
+        return Found(np.repeat(np.arange(len(keys)), count), self.rows[places].astype(np.int64))
+
+
 class Postings:
     """Rows by key; keys are any 64-bit numbers. Nothing is ever taken out: `kept` leaves out rows that are dead."""
 
     def __init__(self) -> None:
-        self._keys: NDArray[np.int64] = np.empty(0, np.int64)
-        self._rows: NDArray[np.int32] = np.empty(0, np.int32)
-        self._loose: defaultdict[int, list[int]] = defaultdict(list)
-        self._loose_count = 0
+        self._sorted = _Level(np.empty(0, np.int64), np.empty(0, np.int32))
+        self._newest: _Level | None = None
+        self._keys: list[int] = []
+        self._rows: list[int] = []
 
-    def add(self, row: int, keys: Iterable[int]) -> None:
+    def add(self, row: int, keys: Collection[int]) -> None:
         """The row holds these keys."""
-        for key in keys:
-            self._loose[key].append(row)
-            self._loose_count += 1
-        if self._loose_count > max(_LOOSE, len(self._keys) // _FRACTION):
+        self._keys.extend(keys)
+        self._rows.extend(repeat(row, len(keys)))
+        self._newest = None
+        if len(self._keys) > max(_LOOSE, len(self._sorted.keys) // _FRACTION):
             self._merge()
 
     def find(self, keys: list[int]) -> Found:
         """Every row that holds one of the keys, in no particular order."""
         wanted = np.array(keys, np.int64)
-        first = np.searchsorted(self._keys, wanted, "left")
-        count = np.searchsorted(self._keys, wanted, "right") - first
-        total = int(count.sum())
-        which = np.repeat(np.arange(len(keys)), count)
-        begins = np.cumsum(count) - count
-        rows = self._rows[np.arange(total) - np.repeat(begins, count) + np.repeat(first, count)]
-        if not self._loose:
-            return Found(which, rows.astype(np.int64))
-        loose = self._loose
-        newest = [(position, row) for position, key in enumerate(keys) if key in loose for row in loose[key]]
-        more = np.array(newest, np.int64).reshape(-1, 2)
-        return Found(np.concatenate([which, more[:, 0]]), np.concatenate([rows.astype(np.int64), more[:, 1]]))
+        found = self._sorted.find(wanted)
+        if not self._keys:
+            return found
+        newest = self._loose().find(wanted)
+        return Found(np.concatenate([found.which, newest.which]), np.concatenate([found.rows, newest.rows]))
 
     def kept(self, renumbered: Numbers) -> "Postings":
         """The postings of the rows that go on, under their new numbers (-1 for those that do not)."""
         self._merge()
-        rows = renumbered[self._rows]
+        rows = renumbered[self._sorted.rows]
         result = Postings()
-        result._keys, result._rows = self._keys[rows >= 0], rows[rows >= 0].astype(np.int32)
+        result._sorted = _Level(self._sorted.keys[rows >= 0], rows[rows >= 0].astype(np.int32))
         return result
 
+    def _loose(self) -> _Level:
+        if self._newest is None:
+            keys = np.array(self._keys, np.int64)
+            order = np.argsort(keys, kind="stable")
+            self._newest = _Level(keys[order], np.array(self._rows, np.int32)[order])
+        return self._newest
+
     def _merge(self) -> None:
-        keys = np.array([key for key, rows in self._loose.items() for _ in rows], np.int64)
-        rows = np.array([row for rows in self._loose.values() for row in rows], np.int32)
-        order = np.argsort(keys, kind="stable")
-        places = np.searchsorted(self._keys, keys[order])
-        self._keys = np.insert(self._keys, places, keys[order])
-        self._rows = np.insert(self._rows, places, rows[order])
-        self._loose.clear()
-        self._loose_count = 0
+        newest = self._loose()
+        places = np.searchsorted(self._sorted.keys, newest.keys)
+        keys, rows = (
+            np.insert(self._sorted.keys, places, newest.keys),
+            np.insert(self._sorted.rows, places, newest.rows),
+        )
+        self._sorted, self._newest = _Level(keys, rows), None
+        self._keys.clear()
+        self._rows.clear()
