@@ -46,6 +46,21 @@ class Pairs(NamedTuple):
     rows: Numbers
 
 
+class Query(NamedTuple):
+    """What to look for to find what may be the same as the document `key`.
+
+    `amounts` are the keys of its amounts, followed only where few share them; `converted` matter only among documents
+    whose amounts were converted; a word of at most `telling` documents is followed.
+    """
+
+    key: str
+    amounts: list[int]
+    keys: list[int]
+    converted: list[int]
+    words: set[str]
+    telling: int
+
+
 class Index:
     """Documents by amount, number, identity and rare words; add, change and remove at any time.
 
@@ -113,24 +128,28 @@ class Index:
         if len(self._keys) - len(self) > max(_FEW, len(self) // _SLACK):
             self._pack()
 
-    def candidates(self, documents: Sequence[Facts]) -> Pairs:
+    def candidates(self, queries: Sequence[Query]) -> Pairs:
         """What is worth comparing with each of these documents, itself left out."""
         amounts: list[int] = []
         others: list[int] = []
         of_amounts: list[int] = []
         of_others: list[int] = []
-        for position, facts in enumerate(documents):
-            amounts += (found := list(_by_amount(facts)))
-            of_amounts += [position] * len(found)
-            others += (found := list(self._by_others(facts)))
+        for position, query in enumerate(queries):
+            amounts += query.amounts
+            of_amounts += [position] * len(query.amounts)
+            found = query.keys + (query.converted if self._converted else []) + self._telling(query)
+            others += found
             of_others += [position] * len(found)
         alone = self._find(amounts, of_amounts)
-        alone = alone[np.bincount(alone >> 32, minlength=len(documents))[alone >> 32] <= _SHARED]
+        alone = alone[np.bincount(alone >> 32, minlength=len(queries))[alone >> 32] <= _SHARED]
         pairs = np.unique(np.concatenate([alone, self._find(others, of_others)]))
-        own = np.array([self.row(facts.key) for facts in documents], np.int64)
         which, rows = pairs >> 32, pairs & 0xFFFFFFFF
-        another = own[which] != rows if len(documents) else which == 0
+        another = np.array([self.row(query.key) for query in queries], np.int64)[which] != rows
         return Pairs(which[another], rows[another])
+
+    def _telling(self, query: Query) -> list[int]:
+        """The keys of the words that few documents have."""
+        return [hash(("word", word)) for word in query.words if self._words[word] <= query.telling]
 
     def _find(self, keys: list[int], documents: list[int]) -> Numbers:
         """Live rows that hold the keys, each as the document's position × 2³² + the row, once."""
@@ -138,20 +157,6 @@ class Index:
         live = self.rows["alive"][found.rows]
         positions = np.array(documents, np.int64)[found.which[live]]
         return np.unique((positions << 32) | found.rows[live])
-
-    def _by_others(self, facts: Facts) -> Iterable[int]:
-        for currency, amount in _amounts(facts.exact, facts.net):
-            yield from _beside(facts.heads, "near", currency, _rungs(amount, _NEAR))
-        for currency, amount in _amounts(facts.exact) if self._converted else ():
-            yield from _beside(facts.heads, "converted", currency, _rungs(amount, _CONVERTED))
-        for currency, amount in _amounts(facts.about):
-            yield from _beside(facts.heads, "near", currency, _rungs(amount, _CONVERTED))
-        yield from _identities(facts)
-        most = _TELLING if facts.exact else _TELLING_ALONE
-        for word in _words(facts.names):
-            yield hash(("unread", word))
-            if self._words[word] <= most:
-                yield hash(("word", word))
 
     def _filed_alike(self, row: int, fresh: bytes) -> bool:
         """Whether a row with these bytes would be found under the same keys, the texts being equal."""
@@ -181,6 +186,27 @@ class Index:
         self._row_of = {key: row for row, key in enumerate(self._keys)}
 
 
+def query(facts: Facts) -> Query:
+    """What to look for to find what may be the same as this document."""
+    heads, words = facts.heads, _words(facts.names)
+    keys = [hash(("unread", word)) for word in words]
+    keys += _identities(facts)
+    amounts: list[int] = []
+    for currency, amount in _amounts(facts.exact, facts.net):
+        blocks = {(amount - _CENTS) // _BLOCK, (amount + _CENTS) // _BLOCK}
+        amounts += [hash(("amount", currency, block)) for block in blocks]
+        keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _NEAR) for head in heads]
+    for currency, amount in _amounts(facts.about):
+        keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _CONVERTED) for head in heads]
+    converted = [
+        hash(("converted", currency, head, rung))
+        for currency, amount in _amounts(facts.exact)
+        for rung in _rungs(amount, _CONVERTED)
+        for head in heads
+    ]
+    return Query(facts.key, amounts, keys, converted, words, _TELLING if facts.exact else _TELLING_ALONE)
+
+
 def _filed(facts: Facts) -> set[int]:
     """The keys a document is filed under."""
     keys = set(_identities(facts))
@@ -194,12 +220,6 @@ def _filed(facts: Facts) -> set[int]:
         if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
             keys.add(hash(("unread", word)))
     return keys
-
-
-def _by_amount(facts: Facts) -> Iterable[int]:
-    for currency, amount in _amounts(facts.exact, facts.net):
-        for block in {(amount - _CENTS) // _BLOCK, (amount + _CENTS) // _BLOCK}:
-            yield hash(("amount", currency, block))
 
 
 def _identities(facts: Facts) -> Iterable[int]:
@@ -234,9 +254,3 @@ def _rungs(amount: int, share: float) -> range:
     """The rungs of all amounts that differ from this one by at most a share."""
     height, reach = log(abs(amount)) / _STEP, -log(1 - share) / _STEP
     return range(floor(height - reach), floor(height + reach) + 1)
-
-
-def _beside(heads: Iterable[str], kind: str, currency: str, rungs: range) -> Iterable[int]:
-    for head in heads:
-        for rung in rungs:
-            yield hash((kind, currency, head, rung))

@@ -15,7 +15,7 @@ from services.scorer import compare, facts, model, names
 from services.scorer.books import Books
 from services.scorer.compare import FIELDS, Compared, Flags, Floats
 from services.scorer.decide import Case, Choice, Standing, choose
-from services.scorer.index import Pairs
+from services.scorer.index import Pairs, Query, query
 from services.scorer.postings import Numbers
 from services.scorer.readiness import Assessment, assess
 
@@ -70,6 +70,7 @@ class Judge:
 
     def __init__(self, books: Books) -> None:
         self._books = books
+        self._queries: dict[str, Query] = {}
         self._alike: dict[int, float] = {}
         self._ranked: dict[str, list[Scored]] = {}
         self._wanted_by: dict[str, list[str]] = {}
@@ -156,12 +157,18 @@ class Judge:
         if not todo:
             return
         self._ranked |= {key: [] for key in todo}
-        pairs = self._units(books.index.candidates([books.facts_of(key) for key in todo]))
+        pairs = self._units(books.index.candidates([self._query(key) for key in todo]))
         of = np.array([books.bill_index.row(key) for key in todo], np.int64)[pairs.which]
         for pair, scored in self._score(of, pairs.rows, least=WORTH_SHOWING):
             self._ranked[todo[pairs.which[pair]]].append(scored)
         for key in todo:
             self._ranked[key].sort(key=lambda scored: (-scored.alone, scored.key))
+
+    def _query(self, key: str) -> Query:
+        """What to look for to find what may be the same as a bill."""
+        if key not in self._queries:
+            self._queries[key] = query(self._books.facts_of(key))
+        return self._queries[key]
 
     def _units(self, pairs: Pairs) -> Pairs:
         """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
@@ -291,7 +298,7 @@ class Judge:
         todo = [one for one in entries if one not in self._wanted_by and one in books.index]
         if not todo:
             return
-        found = books.bill_index.candidates([facts.of_entry(books.entries[one]) for one in todo])
+        found = books.bill_index.candidates([query(facts.of_entry(books.entries[one])) for one in todo])
         self._wanted_by |= {one: [] for one in todo}
         for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
             self._wanted_by[todo[which]].append(books.bill_index.key(row))
@@ -361,7 +368,7 @@ class Judge:
         todo = [key for key in keys if key not in self._copies]
         if not todo:
             return
-        found = index.candidates([books.facts_of(key) for key in todo])
+        found = index.candidates([self._query(key) for key in todo])
         mine = index.rows[np.array([index.row(key) for key in todo], np.int64)[found.which]]
         theirs = index.rows[found.rows]
         equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)

@@ -13,7 +13,7 @@ from common.messages import Entry, Ref
 from services.scorer import compare, index, model
 from services.scorer.books import Books
 from services.scorer.facts import Facts, of_entry
-from services.scorer.index import Index
+from services.scorer.index import Index, query
 from services.scorer.judge import WORTH_SHOWING, Judge
 from services.scorer.packed import PackedEntries
 from services.scorer.postings import Postings
@@ -46,7 +46,7 @@ def entries(draw: st.DrawFn, ident: str | None = None) -> Entry:
 
 
 def found(one: Index, documents: Sequence[Facts]) -> list[tuple[int, str]]:
-    pairs = one.candidates(documents)
+    pairs = one.candidates(list(map(query, documents)))
     return sorted((which, one.key(row)) for which, row in zip(pairs.which.tolist(), pairs.rows.tolist(), strict=True))
 
 
@@ -77,7 +77,7 @@ def test_what_is_not_compared_to_the_end_could_not_be_shown(held: list[Entry], n
     record = bill(vendor=Ref(id="7", name=name))
     one = books([vendor(name=name), record], held)
     judge = Judge(one)
-    rows = judge._units(one.index.candidates([one.facts_of(key("1"))])).rows
+    rows = judge._units(one.index.candidates([query(one.facts_of(key("1")))])).rows
     everything = judge._score(np.zeros(len(rows), np.int64), rows, least=0.0)
     assert len(everything) == len(rows)
     shown = {scored.key: scored for _, scored in everything if scored.alone >= WORTH_SHOWING}
