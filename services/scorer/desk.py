@@ -1,6 +1,6 @@
 """Exports on one desk: the newest version of everything, decided in the order of the bills."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from services.scorer.exports import Lacking
 from services.scorer.lines import Problems, say, shown
 
 T = TypeVar("T")
+V = TypeVar("V", Record, Record | Lacking)
 
 BATCH = 500
 """Bills decided at a time."""
@@ -58,8 +59,9 @@ class Desk:
     def read(self, bills: Path, entries: Path, vendors: Path | None) -> None:
         """Read all files; of what comes several times the newest version counts, and it is said."""
         self._books.vendors_known = vendors is not None
-        for vendor in exports.vendors(vendors, self._problems) if vendors is not None else ():
-            self._take(f"{shown(vendors)}, vendor {vendor.id}", self._books.take_record, vendor)
+        if vendors is not None:
+            for vendor in _newest(vendors, "vendor", exports.vendors(vendors, self._problems)).values():
+                self._take(f"{shown(vendors)}, vendor {vendor.id}", self._books.take_record, vendor)
         self._read_bills(bills)
         self._read_entries(entries)
 
@@ -74,14 +76,7 @@ class Desk:
             yield tuple(map(self._decide, batch))
 
     def _read_bills(self, path: Path) -> None:
-        again: dict[str, None] = {}
-        for found in exports.bills(path, self._problems, self._books.home_currency):
-            known = self._bills.get(found.id)
-            if known is not None:
-                again[found.id] = None
-            if known is None or (found.updated_at or _LONG_AGO) >= (known.updated_at or _LONG_AGO):
-                self._bills[found.id] = found
-        _tell_again(path, "bill", list(again))
+        self._bills = _newest(path, "bill", exports.bills(path, self._problems, self._books.home_currency))
         if not self._bills:
             say(f"{shown(path)}: no bill in it; one Bill object per line is wanted, as the QuickBooks API gives them")
         homeless = 0
@@ -126,6 +121,20 @@ def _worth(record: Record) -> Decimal:
     """A bill's amount in the home currency by its own exchange rate, else as it stands."""
     bill = record.body
     return bill.total * (bill.exchange_rate or 1) if isinstance(bill, Bill) else Decimal(0)
+
+
+def _newest(path: Path, what: str, versions: Iterable[V]) -> dict[str, V]:
+    """The newest version of each object by id, where the first one stood; of equally new ones the last."""
+    newest: dict[str, V] = {}
+    again: dict[str, None] = {}
+    for found in versions:
+        known = newest.setdefault(found.id, found)
+        if known is not found:
+            again[found.id] = None
+        if (found.updated_at or _LONG_AGO) >= (known.updated_at or _LONG_AGO):
+            newest[found.id] = found
+    _tell_again(path, what, list(again))
+    return newest
 
 
 def _tell_again(path: Path, what: str, idents: list[str]) -> None:
