@@ -47,7 +47,10 @@ class Decided(NamedTuple):
 
 
 class Desk:
-    """Reads files once, and decides on their bills as often as asked, under one policy or another."""
+    """Reads files once, and decides on their bills as often as asked, under one policy or another.
+
+    `entries` are the ids of all that were read.
+    """
 
     def __init__(self, policy: Policy, home_currency: str | None, problems: Problems) -> None:
         self.policy = policy
@@ -55,6 +58,7 @@ class Desk:
         self._judge = Judge(self._books)
         self._problems = problems
         self._bills: dict[str, Record | Lacking] = {}
+        self.entries: set[str] = set()
 
     def read(self, bills: Path, entries: Path, vendors: Path | None) -> None:
         """Read all files; of what comes several times the newest version counts, and it is said."""
@@ -91,6 +95,7 @@ class Desk:
         newest: dict[str, datetime] = {}
         again: dict[str, None] = {}
         for entry in exports.entries(path, self._problems):
+            self.entries.add(entry.id)
             key = f"{entry.kind}-{entry.id}"
             if key in newest:
                 again[entry.id] = None

@@ -5,9 +5,9 @@ each of these can be wrong in its own way. Shares are in [0, 1] and None where t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from statistics import mean
+from statistics import fmean
 from typing import NamedTuple
 
 import msgspec
@@ -101,11 +101,15 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Everything measured. `bills` have a truth and a decision; the others are only counted."""
+    """Everything measured. `bills` have a truth and a decision; the others are only counted.
+
+    `without_entry` are bills none of whose counterparts was among the entries read: nobody could find those.
+    """
 
     bills: int
     without_truth: int
     without_bill: int
+    without_entry: int
     links: Links
     creates: Creates
     absent: Absent
@@ -132,8 +136,17 @@ class Case(NamedTuple):
         return next((place for place, one in places if not one.entries.isdisjoint(self.truth.entries)), None)
 
 
-def evaluate(outcomes: Sequence[Outcome], truth: Mapping[str, Truth], *, margin: float = 0.05) -> Evaluation:
-    """Measure decisions; bills deleted in QuickBooks (`withdraw`) are left out, as nothing was matched."""
+def evaluate(
+    outcomes: Sequence[Outcome],
+    truth: Mapping[str, Truth],
+    *,
+    margin: float = 0.05,
+    present: Collection[str] | None = None,
+) -> Evaluation:
+    """Measure decisions; bills deleted in QuickBooks (`withdraw`) are left out, as nothing was matched.
+
+    `margin` is the policy's, `present` are the ids of the entries that were read, if that is known.
+    """
     decided = {outcome.bill: outcome for outcome in outcomes if outcome.action != "withdraw"}
     cases = [Case(outcome, truth[bill]) for bill, outcome in decided.items() if bill in truth]
     judged = [case for case in cases if case.outcome.ranked and not case.truth.ambiguous]
@@ -142,6 +155,10 @@ def evaluate(outcomes: Sequence[Outcome], truth: Mapping[str, Truth], *, margin:
         bills=len(cases),
         without_truth=len(decided) - len(cases),
         without_bill=len(truth.keys() - {outcome.bill for outcome in outcomes}),
+        without_entry=sum(
+            bool(case.truth.entries) and present is not None and not any(one in present for one in case.truth.entries)
+            for case in cases
+        ),
         links=links(cases, used_twice=used_twice(outcomes)),
         creates=_creates(cases, decided),
         absent=_absent(cases),
@@ -210,7 +227,7 @@ def _asked(cases: Sequence[Case], margin: float) -> Asked:
         share=_share(len(asked), len(cases)),
         with_counterpart=len(known),
         listed=_share(len(listed), len(known)),
-        position=mean(listed) if listed else None,
+        position=fmean(listed) if listed else None,
         avoidable=_share(sum(case.position == 1 and _ahead(case.outcome, margin) for case in known), len(known)),
     )
 

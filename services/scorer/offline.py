@@ -79,7 +79,9 @@ def score(
     for batch in desk.decisions():
         _write(b"".join(msgspec.json.encode(_line(decided)) + b"\n" for decided in batch))
         own += (decided.outcome for decided in batch)
-    measured = evaluation.evaluate(own, known, margin=desk.policy.margin) if known is not None else None
+    measured = None
+    if known is not None:
+        measured = evaluation.evaluate(own, known, margin=desk.policy.margin, present=desk.entries)
     rows = [_what_if(desk, auto, own, known) for auto in others]
     if json:
         counts = dict(Counter(outcome.action for outcome in own))

@@ -34,5 +34,5 @@ def truths(path: Path, problems: Problems) -> dict[str, Truth]:
         again += truth.bill in found
         found[truth.bill] = truth
     if again:
-        say(f"{shown(path)}: {again} lines speak of a bill named before; the last line about a bill counts")
+        say(f"{shown(path)}: lines about a bill named before: {again}; the last one counts")
     return found
