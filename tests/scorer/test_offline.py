@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from services.scorer.decide import Judge, Verdict
 from services.scorer.offline import score
 from tests.conftest import ROOT
 
@@ -370,6 +371,25 @@ def test_a_file_without_bills_or_currency_is_told(tmp_path: Path, capsys: pytest
         score(bills=bills, entries=entries, home_currency="euro")
 
 
+def test_a_fault_of_the_scorer_costs_one_bill_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = Judge.decide
+
+    def faulty(judge: Judge, key: str) -> Verdict:
+        if key.endswith("-146"):
+            raise ZeroDivisionError("by nothing")
+        return decide(judge, key)
+
+    monkeypatch.setattr(Judge, "decide", faulty)
+    bills, entries = lines(tmp_path / "b", {**BILL, "Id": "146"}, BILL), lines(tmp_path / "e", INVOICE)
+    found = scored(capsys, bills=bills, entries=entries)
+    assert [one["bill"] for one in found.decisions] == ["146", "145"]
+    assert (found.decisions[0]["decision"], found.decisions[0]["gate"], found.code) == ("refuse", "unforeseen", 2)
+    assert "bill 146" in found.said
+    assert "ZeroDivisionError: by nothing" in found.said
+
+
 def test_terminals_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bills = lines(tmp_path / "b\x1b[2J", "{")
     assert "\x1b" not in scored(capsys, bills=bills, entries=lines(tmp_path / "e")).said
@@ -406,7 +426,7 @@ def mutated(whole: dict[str, Any]) -> st.SearchStrategy[bytes]:
     return st.builds(lambda text, code: text.encode(code, "replace"), written, st.sampled_from(["utf-8", "latin-1"]))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bad_bills=st.lists(st.one_of(st.binary(), mutated({**BILL, "Id": "9"})), max_size=4),
     bad_entries=st.lists(st.one_of(st.binary(), mutated(INVOICE | {"id": "i"}), mutated(PAYMENT)), max_size=4),
@@ -442,7 +462,7 @@ def test_no_input_whatever_stops_it_and_good_lines_are_scored(
         assert found.decisions[0]["decision"] == "link"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bills=st.binary(), entries=st.binary(), truth=st.binary(), mark=st.sampled_from([b"", b"\x1f\x8b\x08", b"\xff\xfe"])
 )
