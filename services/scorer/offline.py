@@ -56,7 +56,9 @@ def score(
     entries: Annotated[Path, _file("Raw Qonto supplier invoices and transactions, one per line.")],
     vendors: Annotated[Path | None, _file("Raw QuickBooks Vendor objects, one per line.")] = None,
     policy: Annotated[Path | None, _file("A JSON object of thresholds and limits.")] = None,
-    home_currency: Annotated[str | None, Parameter(help="Currency of bills that name none, such as EUR.")] = None,
+    home_currency: Annotated[
+        str | None, Parameter(help="Currency of the books, and of bills that name none: EUR.")
+    ] = None,
     evaluate: Annotated[
         Path | None, _file('What is really so: {"bill": "145", "entries": ["…"]}, one bill per line.')
     ] = None,
