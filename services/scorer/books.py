@@ -1,13 +1,14 @@
 """What the scorer knows of one workspace: its bills and vendors, what Qonto holds, who serves whom."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from common.messages import Bill, Company, Entry, Policy, Record, Vendor
+from common.messages import Bill, Company, Entry, EntryKind, Policy, Record, Vendor
 from services.scorer import facts
+from services.scorer.columns import Tables
 from services.scorer.facts import Facts
 from services.scorer.index import Index
+from services.scorer.packed import PackedEntries
 from services.scorer.references import agreement
 
 _OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -26,15 +27,20 @@ class Books:
     policy: Policy = field(default_factory=Policy)
     bills: dict[str, Record] = field(default_factory=dict)
     vendors: dict[str, Vendor] = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: PackedEntries = field(default_factory=PackedEntries)
     made: dict[str, dict[str, Entry]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     vendors_known: bool = True
     home_currency: str | None = None
-    index: Index = field(default_factory=Index)
-    bill_index: Index = field(default_factory=Index)
+    index: Index = field(init=False)
+    bill_index: Index = field(init=False)
+    _bill_facts: dict[str, Facts] = field(default_factory=dict)
     _served: dict[str, set[str]] = field(default_factory=dict)
     _settles: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tables = Tables()
+        self.index, self.bill_index = Index(tables), Index(tables)
 
     def take_record(self, record: Record) -> None:
         """A bill, vendor or company as QuickBooks has it now; other kinds are not needed here."""
@@ -77,9 +83,12 @@ class Books:
         record = self.bills[key]
         if record.deleted or not isinstance(record.body, Bill):
             self.bill_index.remove(key)
+            self._bill_facts.pop(key, None)
             return
         vendor = self.vendors.get(f"{record.realm}-{record.body.vendor.id}")
-        self.bill_index.add(facts.of_bill(key, record.body, vendor, self.home_currency))
+        found = facts.of_bill(key, record.body, vendor, self.home_currency)
+        self._bill_facts[key] = found
+        self.bill_index.add(found)
 
     def _refresh_bills_of(self, realm: str, vendor: str) -> None:
         for key, record in self.bills.items():
@@ -99,7 +108,7 @@ class Books:
 
     def facts_of(self, key: str) -> Facts:
         """The facts of a live bill."""
-        return self.bill_index.facts(key)
+        return self._bill_facts[key]
 
     def serves(self, key: str) -> str | None:
         """The entry linked to this bill, as `{kind}-{id}`; the invoice where its payment is linked as well."""
@@ -118,18 +127,14 @@ class Books:
         settled = present is not None and present.live and transaction.partition("-")[2] in present.matched
         return present if settled else None
 
-    def rivals(self, key: str, entry: Facts) -> Iterable[str]:
-        """Other live bills that `entry` could belong to.
+    def may_want(self, key: str, kind: EntryKind) -> bool:
+        """Whether a live bill could still belong to an entry of this kind.
 
-        Not those that another entry of its kind is linked to; a bill whose invoice was found may still be the
-        one a payment is for. One that Weir made an entry for counts as before that: what is posted must not
-        change what is decided.
+        Not if another entry of the kind is linked to it; a bill whose invoice was found may still be the one a
+        payment is for. One that Weir made an entry for counts as before that: what is posted must not change
+        what is decided.
         """
-        kind = "transaction" if entry.payment else "invoice"
-        for other in self.bill_index.candidates(entry):
-            served = self._served.get(other, ())
-            if other != key and not any(one.startswith(kind) for one in served):
-                yield other
+        return not any(one.startswith(kind) for one in self._served.get(key, ()))
 
     def is_copy(self, one: str, other: str) -> bool:
         """Whether two bills are one document entered twice: supplier, total, and number (or date) agree."""
@@ -142,12 +147,6 @@ class Books:
         if mine.number is not None and theirs.number is not None:
             return agreement(mine.number, theirs.number) >= _SAME_NUMBER
         return mine.number is theirs.number and a.issued_on == b.issued_on
-
-    def earlier_copy(self, key: str) -> str | None:
-        """The bill of which this one is a second entry, if any: the first that was entered."""
-        copies = [other for other in self.bill_index.candidates(self.facts_of(key)) if self.is_copy(key, other)]
-        first = min((*copies, key), key=self.entered)
-        return first if first != key else None
 
     def entered(self, key: str) -> tuple[datetime, int, str]:
         """When a bill was entered, for telling the first of two."""

@@ -12,9 +12,9 @@ from common.messages import Bill, Policy, Record
 from common.quickbooks import NO_CURRENCY
 from services.scorer import exports
 from services.scorer.books import Books
-from services.scorer.decide import Judge, Verdict
 from services.scorer.evaluation import Outcome, Ranked
 from services.scorer.exports import Lacking
+from services.scorer.judge import Judge, Verdict
 from services.scorer.lines import Problems, say, shown
 
 T = TypeVar("T")

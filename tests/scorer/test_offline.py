@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from services.scorer.decide import Judge, Verdict
+from services.scorer.judge import Judge, Verdict
 from services.scorer.offline import score
 from tests.conftest import ROOT
 

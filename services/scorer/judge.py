@@ -1,0 +1,431 @@
+"""Gathers what a decision on each bill rests on: its candidates, who else wants them, and the bill's own state.
+
+Nothing here depends on the order in which bills arrive or on how far the posting of others has got: whether
+an entry is free is computed from all bills the workspace has, not from the ones in this batch.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.messages import Action, Candidate, Entry, EntryKind, Field, FieldScore, Grounds, Readiness
+from services.scorer import compare, facts, model, names
+from services.scorer.books import Books
+from services.scorer.compare import FIELDS, Compared, Flags, Floats
+from services.scorer.decide import Case, Choice, Standing, choose
+from services.scorer.index import Pairs
+from services.scorer.postings import Numbers
+from services.scorer.readiness import Assessment, assess
+
+WORTH_SHOWING = 0.01
+"""Probability below which an entry is no candidate."""
+_EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
+"""Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One candidate and how it compares; `parts` are the payments that are one with it, `told_by` what of its scores
+    one of them says instead."""
+
+    key: str
+    scores: tuple[float | None, ...]
+    alone: float
+    same_identity: bool
+    amounts: int
+    days: int
+    parts: tuple[str, ...] = ()
+    told_by: tuple[tuple[Field, str], ...] = ()
+
+    @property
+    def kind(self) -> EntryKind:
+        """What of Qonto it is."""
+        return _kind(self.key)
+
+    @property
+    def named(self) -> dict[Field, float | None]:
+        """The scores by field."""
+        return dict(zip(FIELDS, self.scores, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What should become of a bill, and why; see `Decision`."""
+
+    action: Action
+    score: float
+    why: str
+    entry: Entry | None = None
+    gate: str | None = None
+    counterfactual: str | None = None
+    readiness: Readiness | None = None
+    candidates: tuple[Candidate, ...] = ()
+    grounds: Grounds = field(default_factory=Grounds)
+
+
+class Judge:
+    """Decides on bills of one workspace as its books stand now; the books must not change meanwhile."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._alike: dict[int, float] = {}
+        self._ranked: dict[str, list[Scored]] = {}
+        self._wanted_by: dict[str, list[str]] = {}
+        self._copies: dict[str, list[str]] = {}
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        """Compare all these bills with their candidates at once, and find who else wants those."""
+        live = [key for key in keys if key in self._books.bill_index]
+        self._rank(live)
+        self._find_copies(live)
+        sought = {
+            one
+            for key in live
+            for scored in self._ranked[key]
+            if scored.alone >= self._books.policy.review
+            for one in (scored.key, *scored.parts)
+        }
+        self._find_rivals(sorted(sought))
+        self._rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
+
+    def decide(self, key: str) -> Verdict:
+        """The verdict on one bill of the books; of one that was not prepared, just as well."""
+        if self._books.bills[key].deleted:
+            return Verdict("withdraw", 0.0, "the bill was deleted in QuickBooks")
+        if key not in self._ranked:
+            self.prepare([key])
+        case = self._case(key)
+        choice = choose(case, self._books.policy)
+        by_key = {scored.key: scored for scored in self._candidates(key)}
+        return Verdict(
+            choice.action,
+            choice.score,
+            choice.why,
+            self._books.entries.get(choice.chosen.key) if choice.chosen else None,
+            choice.gate,
+            choice.counterfactual,
+            case.readiness,
+            tuple(self._shown(key, by_key[one.key], one, score) for one, score in choice.shown),
+            Grounds(before=case.before, copy_of=case.copy_of, holds=case.holds, blocked=case.blocked, rest=choice.rest),
+        )
+
+    def _case(self, key: str) -> Case:
+        """What the decision on a live bill rests on."""
+        books = self._books
+        assessment = self._assess(key)
+        case = Case((), assessment.readiness, assessment.holds, assessment.blocked)
+        if books.has_own_entry(key):
+            return replace(case, before="made")
+        served = books.serves(key)
+        if served is not None:
+            entry = books.entries.get(served)
+            if entry is None or not entry.live:
+                return replace(case, before="gone")
+            linked = [_standing(scored) for scored in self._candidates(key)]
+            return replace(case, before="linked", candidates=tuple(linked))
+        standings = [self._with_taker(key, scored) for scored in self._candidates(key)]
+        if not any(one.taken_by is None and one.alone >= books.policy.review for one in standings):
+            standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
+        return replace(case, candidates=standings, copy_of=self._earlier_copy(key))
+
+    def _assess(self, key: str) -> Assessment:
+        books = self._books
+        return assess(books.bill(key), books.vendor_of(key), books.policy, vendors_known=books.vendors_known)
+
+    def _candidates(self, key: str) -> list[Scored]:
+        """The candidates of a bill, best first; of a linked one the entry it is linked to."""
+        served = self._books.serves(key)
+        if served is None:
+            return self._ranking(key)
+        row = self._books.index.row(served)
+        if row < 0:
+            return []
+        of = np.array([self._books.bill_index.row(key)])
+        return [scored for _, scored in self._score(of, np.array([row]), least=0.0)]
+
+    def _ranking(self, key: str) -> list[Scored]:
+        """Everything that could be the bill's document, best first."""
+        self._rank([key])
+        return self._ranked[key]
+
+    def _rank(self, keys: Iterable[str]) -> None:
+        books = self._books
+        todo = [key for key in keys if key not in self._ranked]
+        if not todo:
+            return
+        self._ranked |= {key: [] for key in todo}
+        pairs = self._units(books.index.candidates([books.facts_of(key) for key in todo]))
+        of = np.array([books.bill_index.row(key) for key in todo], np.int64)[pairs.which]
+        for pair, scored in self._score(of, pairs.rows, least=WORTH_SHOWING):
+            self._ranked[todo[pairs.which[pair]]].append(scored)
+        for key in todo:
+            self._ranked[key].sort(key=lambda scored: (-scored.alone, scored.key))
+
+    def _units(self, pairs: Pairs) -> Pairs:
+        """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
+        index = self._books.index
+        payments = np.unique(pairs.rows[index.rows["payment"][pairs.rows]])
+        if not len(payments):
+            return pairs
+        stands_for = np.arange(len(index.rows))
+        stands_for[payments] = [self._unit_of(row) for row in payments.tolist()]
+        rows = stands_for[pairs.rows]
+        units = np.unique((pairs.which[rows >= 0] << 32) | rows[rows >= 0])
+        return Pairs(units >> 32, units & 0xFFFFFFFF)
+
+    def _unit_of(self, payment: int) -> int:
+        """The row of what a payment is part of, -1 if that is no candidate."""
+        books = self._books
+        invoice = books.invoice_of(books.index.key(payment))
+        if invoice is None:
+            return payment
+        return books.index.row(f"invoice-{invoice.id}") if invoice.origin is None else -1
+
+    def _score(self, of: Numbers, rows: Numbers, *, least: float) -> list[tuple[int, Scored]]:
+        """The pairs that reach the probability `least`, by their positions."""
+        books, index = self._books, self._books.index
+        compared = compare.compare(books.bill_index, of, index, rows, self._alike_of, least=least)
+        parts, told_by = self._complete(of, rows, compared)
+        alone = compare.probabilities(compared.scores, compared.same)
+        reached = np.flatnonzero(compared.possible & (alone >= least))
+        scores = compared.scores[reached].astype(object)
+        scores[np.isnan(compared.scores[reached])] = None
+        return [
+            (
+                pair,
+                Scored(
+                    index.key(rows[pair]),
+                    tuple(scores[position].tolist()),
+                    float(alone[pair]),
+                    bool(compared.same[pair]),
+                    int(compared.amounts[pair]),
+                    int(compared.days[pair]),
+                    parts.get(pair, ()),
+                    told_by.get(pair, ()),
+                ),
+            )
+            for position, pair in enumerate(reached.tolist())
+        ]
+
+    def _complete(
+        self, of: Numbers, rows: Numbers, compared: Compared
+    ) -> tuple[dict[int, tuple[str, ...]], dict[int, tuple[tuple[Field, str], ...]]]:
+        """Fill in what only the payments that are part of an invoice say; its own word counts first.
+
+        For each such pair the keys of its payments, and which of them told what.
+        """
+        books, index = self._books, self._books.index
+        parts: dict[int, tuple[str, ...]] = {}
+        told_by: dict[int, tuple[tuple[Field, str], ...]] = {}
+        for pair in np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist():
+            parts[pair] = facts.payments_of(books.entries[index.key(rows[pair])])
+            for payment in parts[pair]:
+                if (row := index.row(payment)) < 0:
+                    continue
+                one = compare.compare(books.bill_index, of[pair : pair + 1], index, np.array([row]), self._alike_of)
+                told = np.isnan(compared.scores[pair]) & ~np.isnan(one.scores[0])
+                compared.scores[pair][told] = one.scores[0][told]
+                compared.same[pair] |= one.same[0]
+                if told[compare.AMOUNT]:
+                    compared.amounts[pair] = one.amounts[0]
+                if told[compare.DATE]:
+                    compared.days[pair] = one.days[0]
+                more = tuple((FIELDS[column], payment) for column in np.flatnonzero(told).tolist())
+                told_by[pair] = (*told_by.get(pair, ()), *more)
+        return parts, told_by
+
+    def _alike_of(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
+        """How alike the names in these rows are, each two names compared once; see `compare.Alike`."""
+        pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
+        named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
+        codes, places = np.unique(pairings[named], return_inverse=True)
+        table = self._books.index.tables.names
+        fresh = [code for code in codes.tolist() if code not in self._alike]
+        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
+        self._alike |= dict(zip(fresh, names.similarities(pairs), strict=True))
+        best = np.full(pairings.shape, -1.0)
+        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[places]
+        found: Floats = best.max(axis=(1, 2), initial=-1.0)
+        return np.where(found < 0, np.nan, found)
+
+    def _with_taker(self, key: str, scored: Scored) -> Standing:
+        standing = _standing(scored)
+        claimed = self._claimed_by(key, scored)
+        if claimed is not None:
+            return replace(standing, claimed=True, taken_by=claimed)
+        rival = self._rival(key, scored)
+        if rival is None:
+            return standing
+        theirs = self._candidate(rival, scored.key)
+        return replace(standing, taken_by=rival, numbered=theirs is not None and _names_it(theirs))
+
+    def _claimed_by(self, key: str, scored: Scored) -> str | None:
+        """Another bill that the entry, or the payment that is part of it, already serves."""
+        claims = (self._books.claims.get(one) for one in (scored.key, *scored.parts))
+        return next((bill for bill in claims if bill is not None and bill != key), None)
+
+    def _rival(self, key: str, scored: Scored) -> str | None:
+        """Another open bill with a better or equal right to the entry.
+
+        A candidate too weak to be linked is lost only to a bill that is linked to it: where nobody is sure, a
+        person is asked about every bill concerned.
+        """
+        books = self._books
+        if scored.alone < books.policy.auto:
+            return self._linked(key, scored.key, scored.parts) if scored.alone >= books.policy.review else None
+        for rival in self._rivals(key, scored.key, scored.parts):
+            theirs = self._candidate(rival, scored.key)
+            if theirs is None or theirs.alone < books.policy.review or self._prefers_another(rival, theirs):
+                continue
+            if books.is_copy(key, rival):
+                if books.entered(rival) < books.entered(key):
+                    return rival
+            elif theirs.alone > scored.alone - books.policy.margin and not _settled_by_number(scored, theirs):
+                return rival
+        return None
+
+    def _find_rivals(self, entries: Sequence[str]) -> None:
+        books = self._books
+        todo = [one for one in entries if one not in self._wanted_by and one in books.index]
+        if not todo:
+            return
+        found = books.bill_index.candidates([facts.of_entry(books.entries[one]) for one in todo])
+        self._wanted_by |= {one: [] for one in todo}
+        for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
+            self._wanted_by[todo[which]].append(books.bill_index.key(row))
+
+    def _rivals(self, key: str, entry: str, parts: Sequence[str]) -> list[str]:
+        """Other open bills that the entry, or a payment that is part of it, could belong to."""
+        members = (entry, *parts)
+        self._find_rivals(members)
+        return sorted(
+            {
+                rival
+                for one in members
+                for rival in self._wanted_by.get(one, ())
+                if rival != key and self._books.may_want(rival, _kind(one))
+            }
+        )
+
+    def _candidate(self, key: str, entry: str) -> Scored | None:
+        return next((scored for scored in self._ranking(key) if scored.key == entry), None)
+
+    def _prefers_another(self, key: str, scored: Scored) -> bool:
+        """Whether a bill clearly belongs to another entry of the same kind."""
+        top = self._ranking(key)[0]
+        return top.alone - scored.alone >= self._books.policy.margin and top.kind == scored.kind
+
+    def _looks_alike(self, key: str, one: Standing) -> bool:
+        """Whether creating beside this entry could enter a document twice, unlikely as the match is.
+
+        The same number; or the same amount on the same days under a name that is not plainly another; or the
+        same supplier and amount on the bill's due date, which OCR takes for its date now and then.
+        """
+        if one.taken_by is not None or one.conflict:
+            return False
+        name, amount, day = (one.scores[field] or 0.0 for field in ("name", "amount", "date"))
+        alike = "reference" in one.agreeing or (
+            amount >= _EQUAL
+            and ((day >= model.AGREES and name >= _NOT_ANOTHER) or (name >= _SAME and self._is_due(key, one.key)))
+        )
+        return alike and self._linked(key, one.key, one.also) is None
+
+    def _is_due(self, key: str, entry: str) -> bool:
+        """Whether an entry bears the day on which the bill is due."""
+        index, bills = self._books.index, self._books.bill_index
+        return bool(index.rows["since"][index.row(entry)] == bills.rows["until"][bills.row(key)])
+
+    def _linked(self, key: str, entry: str, parts: Sequence[str]) -> str | None:
+        """Another bill that is linked to the entry, posted already or not."""
+        for rival in self._rivals(key, entry, parts):
+            theirs = self._candidate(rival, entry)
+            if theirs is not None and theirs.alone >= self._books.policy.auto:
+                choice = self._choice(rival)
+                if choice.action == "link" and choice.chosen is not None and choice.chosen.key == entry:
+                    return rival
+        return None
+
+    def _choice(self, key: str) -> Choice:
+        """What becomes of a bill, as far as its links go."""
+        # Only what is strong enough to be linked needs its rivals known, so this never comes back here.
+        auto = self._books.policy.auto
+        standings = [self._with_taker(key, one) if one.alone >= auto else _standing(one) for one in self._ranking(key)]
+        assessment = self._assess(key)
+        case = Case(standings, assessment.readiness, assessment.holds, assessment.blocked, self._earlier_copy(key))
+        return choose(case, self._books.policy)
+
+    def _find_copies(self, keys: Sequence[str]) -> None:
+        books, index = self._books, self._books.bill_index
+        todo = [key for key in keys if key not in self._copies]
+        if not todo:
+            return
+        found = index.candidates([books.facts_of(key) for key in todo])
+        mine = index.rows[np.array([index.row(key) for key in todo], np.int64)[found.which]]
+        theirs = index.rows[found.rows]
+        equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)
+        self._copies |= {key: [] for key in todo}
+        for which, row in zip(found.which[equal].tolist(), found.rows[equal].tolist(), strict=True):
+            if books.is_copy(todo[which], index.key(row)):
+                self._copies[todo[which]].append(index.key(row))
+
+    def _earlier_copy(self, key: str) -> str | None:
+        """The bill of which this one is a second entry, if any: the first that was entered."""
+        self._find_copies([key])
+        first = min((*self._copies[key], key), key=self._books.entered)
+        return first if first != key else None
+
+    def _shown(self, key: str, scored: Scored, one: Standing, score: float) -> Candidate:
+        """A candidate as people see it."""
+        ours, theirs = self._books.facts_of(key), facts.of_entry(self._books.entries[scored.key])
+        told_by = dict(scored.told_by)
+        shown: dict[Field, FieldScore] = {}
+        for name, value in one.scores.items():
+            teller = facts.of_entry(self._books.entries[told_by[name]]) if name in told_by else theirs
+            shown[name] = FieldScore(
+                score=value,
+                worth=round(model.worth(name, value), 4),
+                bill=ours.shown(name),
+                entry=teller.shown(name),
+                why=_why(name, scored),
+            )
+        return Candidate(
+            entry=one.entry,
+            kind=one.kind,
+            score=round(score, 4),
+            fields=shown,
+            alone=one.alone,
+            same_identity=one.same_identity,
+            also=one.also,
+            taken_by=one.taken_by,
+            claimed=one.claimed,
+            numbered=one.numbered,
+            alike=one.alike,
+        )
+
+
+def _standing(scored: Scored) -> Standing:
+    ident = scored.key.partition("-")[2]
+    return Standing(ident, scored.kind, scored.named, scored.alone, scored.same_identity, scored.parts)
+
+
+def _why(name: Field, scored: Scored) -> str | None:
+    if name == "amount":
+        return compare.AMOUNTS[scored.amounts]
+    return f"{scored.days} days apart" if name == "date" and scored.days else None
+
+
+def _kind(key: str) -> EntryKind:
+    return "invoice" if key.startswith("invoice") else "transaction"
+
+
+def _names_it(scored: Scored) -> bool:
+    """Whether the entry shows the bill's number."""
+    score = scored.scores[compare.REFERENCE]
+    return score is not None and score >= model.AGREES
+
+
+def _settled_by_number(mine: Scored, theirs: Scored) -> bool:
+    """Whether the entry names one bill's number and not the other's: that decides between two bills."""
+    return _names_it(mine) and not _names_it(theirs)
