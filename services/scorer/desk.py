@@ -1,7 +1,6 @@
 """Exports on one desk: the newest version of everything, decided in the order of the bills."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -75,9 +74,13 @@ class Desk:
         bills = iter(self._bills.values())
         while batch := tuple(islice(bills, BATCH)):
             keys = [found.key for found in batch if isinstance(found, Record)]
-            with suppress(Exception):  # what fails here fails again for the one bill that is at fault, and is said
+            try:
                 self._judge.prepare(keys)
-            yield tuple(map(self._decide, batch))
+            except Exception:  # noqa: BLE001 (one of them is at fault: each is decided by itself, and that one named)
+                self._judge = Judge(self._books)
+                yield tuple(self._decide(found, Judge(self._books)) for found in batch)
+            else:
+                yield tuple(self._decide(found, self._judge) for found in batch)
 
     def _read_bills(self, path: Path) -> None:
         self._bills = _newest(path, "bill", exports.bills(path, self._problems, self._books.home_currency))
@@ -110,14 +113,15 @@ class Desk:
         except Exception as error:  # noqa: BLE001 (one object must not take the rest with it; it is named)
             self._problems.add(place, f"nothing can be made of it ({type(error).__name__}: {error}); please report it")
 
-    def _decide(self, found: Record | Lacking) -> Decided:
+    def _decide(self, found: Record | Lacking, judge: Judge) -> Decided:
         if isinstance(found, Lacking):
             return Decided(found.id, Verdict("refuse", 0.0, found.why, gate="incomplete"), Decimal(0))
         try:
-            verdict = self._judge.decide(found.key)
+            verdict = judge.decide(found.key)
         except Exception as error:  # noqa: BLE001 (one bill must not take the rest with it; it is named)
             why = f"it could not be decided ({type(error).__name__}: {error}); please report it"
             self._problems.add(f"bill {found.id}", why)
+            self._judge = Judge(self._books)  # the other may have compared half of it
             verdict = Verdict("refuse", 0.0, why, gate="unforeseen")
         return Decided(found.id, verdict, _worth(found))
 

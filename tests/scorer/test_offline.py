@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from services.scorer.judge import Judge, Verdict
+from services.scorer.judge import Judge
 from services.scorer.offline import score
 from tests.conftest import ROOT
 
@@ -371,21 +371,23 @@ def test_a_file_without_bills_or_currency_is_told(tmp_path: Path, capsys: pytest
         score(bills=bills, entries=entries, home_currency="euro")
 
 
+@pytest.mark.parametrize("step", ["prepare", "decide"])
 def test_a_fault_of_the_scorer_costs_one_bill_and_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    decide = Judge.decide
+    sound = getattr(Judge, step)
 
-    def faulty(judge: Judge, key: str) -> Verdict:
-        if key.endswith("-146"):
+    def faulty(judge: Judge, keys: str | list[str]) -> Any:
+        if "0-146" in keys:
             raise ZeroDivisionError("by nothing")
-        return decide(judge, key)
+        return sound(judge, keys)
 
-    monkeypatch.setattr(Judge, "decide", faulty)
-    bills, entries = lines(tmp_path / "b", {**BILL, "Id": "146"}, BILL), lines(tmp_path / "e", INVOICE)
+    monkeypatch.setattr(Judge, step, faulty)
+    bills, entries = lines(tmp_path / "b", {**BILL, "Id": "146", "TotalAmt": 9}, BILL), lines(tmp_path / "e", INVOICE)
     found = scored(capsys, bills=bills, entries=entries)
     assert [one["bill"] for one in found.decisions] == ["146", "145"]
     assert (found.decisions[0]["decision"], found.decisions[0]["gate"], found.code) == ("refuse", "unforeseen", 2)
+    assert found.decisions[1]["decision"] == "link"
     assert "bill 146" in found.said
     assert "ZeroDivisionError: by nothing" in found.said
 
