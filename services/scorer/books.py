@@ -13,6 +13,8 @@ from services.scorer.references import agreement
 
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 _SAME_NUMBER = 0.9
+_LONGEST_NUMBER = 21
+"""Digits of the longest ids that QuickBooks gives."""
 
 
 @dataclass
@@ -151,4 +153,5 @@ class Books:
     def entered(self, key: str) -> tuple[datetime, int, str]:
         """When a bill was entered, for telling the first of two."""
         record = self.bills[key]
-        return record.created_at or _OLDEST, int(record.id) if record.id.isdigit() else 0, record.id
+        number = int(record.id) if record.id.isdecimal() and len(record.id) <= _LONGEST_NUMBER else 0
+        return record.created_at or _OLDEST, number, record.id

@@ -156,13 +156,14 @@ class Judge:
         todo = [key for key in keys if key not in self._ranked]
         if not todo:
             return
-        self._ranked |= {key: [] for key in todo}
+        ranked: dict[str, list[Scored]] = {key: [] for key in todo}
         pairs = self._units(books.index.candidates([self._query(key) for key in todo]))
         of = np.array([books.bill_index.row(key) for key in todo], np.int64)[pairs.which]
         for pair, scored in self._score(of, pairs.rows, least=WORTH_SHOWING):
-            self._ranked[todo[pairs.which[pair]]].append(scored)
-        for key in todo:
-            self._ranked[key].sort(key=lambda scored: (-scored.alone, scored.key))
+            ranked[todo[pairs.which[pair]]].append(scored)
+        for found in ranked.values():
+            found.sort(key=lambda scored: (-scored.alone, scored.key))
+        self._ranked |= ranked
 
     def _query(self, key: str) -> Query:
         """What to look for to find what may be the same as a bill."""
@@ -299,9 +300,10 @@ class Judge:
         if not todo:
             return
         found = books.bill_index.candidates([query(facts.of_entry(books.entries[one])) for one in todo])
-        self._wanted_by |= {one: [] for one in todo}
+        wanted_by: dict[str, list[str]] = {one: [] for one in todo}
         for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
-            self._wanted_by[todo[which]].append(books.bill_index.key(row))
+            wanted_by[todo[which]].append(books.bill_index.key(row))
+        self._wanted_by |= wanted_by
 
     def _rivals(self, key: str, entry: str, parts: Sequence[str]) -> list[str]:
         """Other open bills that the entry, or a payment that is part of it, could belong to."""
@@ -372,10 +374,11 @@ class Judge:
         mine = index.rows[np.array([index.row(key) for key in todo], np.int64)[found.which]]
         theirs = index.rows[found.rows]
         equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)
-        self._copies |= {key: [] for key in todo}
+        copies: dict[str, list[str]] = {key: [] for key in todo}
         for which, row in zip(found.which[equal].tolist(), found.rows[equal].tolist(), strict=True):
             if books.is_copy(todo[which], index.key(row)):
-                self._copies[todo[which]].append(index.key(row))
+                copies[todo[which]].append(index.key(row))
+        self._copies |= copies
 
     def _earlier_copy(self, key: str) -> str | None:
         """The bill of which this one is a second entry, if any: the first that was entered."""
