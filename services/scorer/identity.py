@@ -31,6 +31,7 @@ def tax_number_is_valid(raw: str | None, country: str | None = None) -> bool | N
     return True if _valid_in(claimed, text) or _valid_in((country or "").upper(), text) else None
 
 
+@lru_cache(maxsize=8192)
 def iban_is_valid(raw: str | None) -> bool | None:
     """Whether an IBAN can exist (country, length, check digits); None if there is none."""
     if not raw or not raw.strip():

@@ -6,7 +6,6 @@ single missing field leaves it for a person (0.55), and several at once refuse i
 nothing, so a fact that is added and sound never lowers a bill's readiness.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -192,7 +191,8 @@ def _due_date(bill: Bill) -> str | None:
 
 
 def _currency(bill: Bill) -> str | None:
-    if bill.currency == NO_CURRENCY or not re.fullmatch("[A-Z]{3}", bill.currency):
+    code = bill.currency
+    if code == NO_CURRENCY or len(code) != 3 or not (code.isascii() and code.isalpha() and code.isupper()):
         return "a currency (choose it in QuickBooks)"
     return None
 
