@@ -130,12 +130,12 @@ def _gaps(bill: Bill, lists: Lists, today: date | None) -> _Table:
 def _facts(bill: Bill, vendor: Vendor | None, vendors_known: bool) -> _Table:
     """What stands against the vendor whatever is known of it."""
     name = bill.vendor.name or bill.vendor.id
-    missing = f"a vendor record ({name} is gone or was merged: choose the vendor in QuickBooks and save the bill)"
-    inactive = f"an active vendor ({name} is inactive: make it active in QuickBooks, or choose another)"
-    return (
-        (0.7, _if(vendor is None and vendors_known, missing)),
-        (0.5, _if(vendor is not None and not vendor.active, inactive)),
-    )
+    missing = inactive = None
+    if vendor is None and vendors_known:
+        missing = f"a vendor record ({name} is gone or was merged: choose the vendor in QuickBooks and save the bill)"
+    elif vendor is not None and not vendor.active:
+        inactive = f"an active vendor ({name} is inactive: make it active in QuickBooks, or choose another)"
+    return (0.7, missing), (0.5, inactive)
 
 
 def _doubts(bill: Bill, vendor: Vendor | None, history: History, lists: Lists) -> _Table:
@@ -155,16 +155,18 @@ _IBAN = "a valid IBAN of the vendor (its check digits are wrong: compare it with
 
 def _proofs(bill: Bill, vendor: Vendor | None, history: History) -> list[str]:
     """What speaks for the vendor, one entry for each thing that does."""
-    found = []
+    found: list[str] = []
     if _tax_number(bill, vendor):
         found.append("its VAT number is valid")
     if iban_is_valid(history.iban):
         found.append("its IBAN is valid")
     if history.aliases > 0:
         found.append(f"{_many(history.aliases, 'name')} of it confirmed by people")
-    since = f" since {history.since.isoformat()}" if history.since else ""
-    posted = f"{history.posted} of {_many(history.bills, 'earlier bill')} posted{since}"
-    return found + [posted] * min(history.posted, _ENOUGH)
+    if history.posted > 0:
+        since = f" since {history.since.isoformat()}" if history.since else ""
+        posted = f"{history.posted} of {_many(history.bills, 'earlier bill')} posted{since}"
+        found += [posted] * min(history.posted, _ENOUGH)
+    return found
 
 
 def _standing(history: History | None, proofs: Sequence[str]) -> tuple[str, ...]:

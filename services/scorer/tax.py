@@ -5,13 +5,14 @@ Bill): a line's amount is net, with TaxInclusive its gross stands beside it; the
 have no tax on purchases, only the flags TAX and NON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from common.messages import Bill, BillLine, TaxCode
 
 _SLIP = Decimal("0.05")
-_SLIP_PER_LINE = Decimal("0.01")
+_FEW = 5
+_SLIP_PER_LINE = _SLIP / _FEW
 _ZERO = Decimal(0)
 
 NOT_TAXED = "NON"
@@ -37,17 +38,21 @@ def doubtful_codes(bill: Bill, codes: Mapping[str, TaxCode]) -> str | None:
             wrong.append(f"{named[ident].name or ident} is unknown")
         elif not code.active:
             wrong.append(f"{code.name} is inactive")
-    return f"tax codes in use ({', '.join(sorted(wrong))}: choose another code in QuickBooks)" if wrong else None
+    return (
+        f"tax codes that are in use ({', '.join(sorted(wrong))}: choose another code in QuickBooks)" if wrong else None
+    )
 
 
 def _lines_and_total(bill: Bill) -> str | None:
     if not bill.lines:
         return "lines that add up to the total (it has none: enter in QuickBooks what was bought)"
     if bill.tax_mode == "NotApplicable" and bill.tax:
-        return f"no tax, since tax does not apply to it (it has {_money(bill.tax, bill)}: correct it in QuickBooks)"
-    found = min(_totals(bill), key=lambda total: abs(total - bill.total))
-    if abs(found - bill.total) <= _slack(bill):
+        tax = _money(bill.tax, bill)
+        return f"a total without tax (tax does not apply to it, yet it has {tax}: correct the tax in QuickBooks)"
+    totals, slack = _totals(bill), _slack(bill)
+    if any(abs(total - bill.total) <= slack for total in totals):
         return None
+    found = min(totals, key=lambda total: abs(total - bill.total))
     return (
         f"lines and tax that add up to the total (they make {_money(found, bill)}, the total is"
         f" {_money(bill.total, bill)}: correct a line or the tax in QuickBooks)"
@@ -76,7 +81,7 @@ def _tax_lines(bill: Bill) -> str | None:
         due = abs(line.net * line.percent / 100)
         if abs(abs(line.amount) - due) > slack:
             return (
-                f"tax of its rate ({line.percent.normalize():f} % of {_money(line.net, bill)} is {_money(due, bill)},"
+                f"tax at its rate ({line.percent.normalize():f} % of {_money(line.net, bill)} is {_money(due, bill)},"
                 f" not {_money(abs(line.amount), bill)}: correct the tax in QuickBooks)"
             )
     if bill.tax is None or not bill.tax_lines:
@@ -120,12 +125,17 @@ def _expected(bill: Bill, codes: Mapping[str, TaxCode]) -> tuple[Decimal, Decima
         if percents is None:
             return None
         share = sum(percents, _ZERO) / 100
-        factor = Decimal(1)
-        for percent in percents:
-            factor *= 1 + percent / 100
+        more = _compounded(percents) if len(percents) > 1 else share
         beside += line.amount - line.amount / (1 + share) if gross else line.amount * share
-        on_top += line.amount - line.amount / factor if gross else line.amount * (factor - 1)
+        on_top += line.amount - line.amount / (1 + more) if gross else line.amount * more
     return beside, on_top
+
+
+def _compounded(percents: Iterable[Decimal]) -> Decimal:
+    factor = Decimal(1)
+    for percent in percents:
+        factor *= 1 + percent / 100
+    return factor - 1
 
 
 def _percents(
@@ -168,7 +178,7 @@ def _name(line: BillLine, codes: Mapping[str, TaxCode]) -> str:
 
 def _slack(bill: Bill) -> Decimal:
     """How far figures may differ by rounding each line, and by cents that were set to those of the paper."""
-    return max(_SLIP, _SLIP_PER_LINE * len(bill.lines))
+    return _SLIP if len(bill.lines) <= _FEW else _SLIP_PER_LINE * len(bill.lines)
 
 
 def _money(amount: Decimal, bill: Bill) -> str:

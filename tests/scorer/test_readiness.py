@@ -279,7 +279,7 @@ def test_figures_that_agree(bill: Bill) -> None:
     [
         (taxed(total=Decimal("120.06")), "they make 120.00 EUR, the total is 120.06 EUR"),
         (taxed(total=Decimal("100.00")), "they make 120.00 EUR, the total is 100.00 EUR"),
-        (taxed(mode="NotApplicable"), "no tax, since tax does not apply to it (it has 20.00 EUR"),
+        (taxed(mode="NotApplicable"), "a total without tax (tax does not apply to it, yet it has 20.00 EUR"),
         (taxed("100.00", "10.00"), "20.0% S would be 20.00 EUR, it has 10.00 EUR"),
         (taxed("100.00", "0.00"), "20.0% S would be 20.00 EUR, it has 0.00 EUR"),
         (taxed("100.00", "20.00", code="6"), "20.0% RC would be 0.00 EUR"),
@@ -301,7 +301,7 @@ def test_figures_that_contradict_each_other(bill: Bill, words: str) -> None:
 
 
 def test_codes_that_are_unknown_or_inactive_are_named() -> None:
-    assert "tax codes in use (77 is unknown: " in (doubtful_codes(taxed(code="77"), CODES) or "")
+    assert "tax codes that are in use (77 is unknown: " in (doubtful_codes(taxed(code="77"), CODES) or "")
     old = taxed("100.00", "19.60", code="8")
     assert "old 19.6% is inactive" in (doubtful_codes(old, CODES) or "")
     assert score(old, lists=Lists(tax_codes=CODES)) < score(old)
