@@ -352,17 +352,27 @@ class Candidate(Part, frozen=True, kw_only=True):
 
 
 class Readiness(Part, frozen=True, kw_only=True):
-    """How fit a bill is to be posted as it stands, in [0, 1], and what it lacks."""
+    """How fit a bill is to be posted as it stands, in [0, 1].
+
+    `lacks` are its shortcomings with what to do about each, `standing` is what is known of the counterparty,
+    `holds` are the policy's reasons to ask a person.
+    """
 
     score: float
     completeness: float
     counterparty: float
     policy: float
     lacks: tuple[str, ...] = ()
+    standing: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
 
 
 class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
-    """What a workspace allows. A change makes a new version and applies to later records only."""
+    """What a workspace allows. A change makes a new version and applies to later records only.
+
+    `amount_cap` is in `cap_currency`, in the home currency of the books if that is None. `currencies` are all
+    that are allowed, any if empty; vendors are QuickBooks ids.
+    """
 
     version: int = 1
     auto: float = 0.85
@@ -370,6 +380,7 @@ class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
     margin: float = 0.05
     currencies: tuple[str, ...] = ()
     amount_cap: Decimal | None = None
+    cap_currency: str | None = None
     blocked_vendors: tuple[str, ...] = ()
     review_vendors: tuple[str, ...] = ()
     closed_until: date | None = None

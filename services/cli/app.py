@@ -40,6 +40,7 @@ app.command(
     group=_WORK,
     help="What is connected, and how it stands.",
 )
+app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What a workspace lets Weir do by itself.")
 app.command(
     "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
 )
