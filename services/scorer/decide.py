@@ -219,14 +219,14 @@ class _Choosing:
             why = f"bill {bill_id(case.copy_of)} has the same supplier, number and total"
             return self._review(top, "duplicate", why)
         alike = next((one for one in case.candidates if one.alike), None)
-        if alike is not None and ready.score >= self.policy.auto:
+        if alike is not None and (ready.score >= self.policy.auto or case.holds):
             why = f"{alike.kind} {alike.entry} may be the same document: {because(alike)}"
             return self._review(alike, "possible counterpart", why)
         return self._by_readiness("Qonto holds nothing like it")
 
     def _by_readiness(self, reason: str) -> Choice:
         policy, case, ready = self.policy, self.case, self.case.readiness
-        lacking = f"it lacks {', '.join(ready.lacks)}" if ready.lacks else "it is complete"
+        lacking = f"it lacks {'; '.join(ready.lacks)}" if ready.lacks else "it is complete"
         missing = f"would have been created had it had {ready.lacks[0]}" if ready.lacks else None
         if case.blocked:
             return self._made("refuse", f"{reason}, but the vendor is blocked", gate="policy")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from common.messages import Action, Candidate, Entry, EntryKind, Field, FieldScore, Grounds, Readiness
+from common.messages import Action, Candidate, Entry, EntryKind, Field, FieldScore, Grounds, Policy, Readiness
 from services.scorer import compare, facts, model, names
 from services.scorer.books import Books
 from services.scorer.compare import FIELDS, Compared, Flags, Floats
@@ -71,6 +71,7 @@ class Judge:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._queries: dict[str, Query] = {}
+        self._assessed: dict[tuple[str, Policy], Assessment] = {}
         self._alike: dict[int, float] = {}
         self._ranked: dict[str, list[Scored]] = {}
         self._wanted_by: dict[str, list[str]] = {}
@@ -132,8 +133,19 @@ class Judge:
         return replace(case, candidates=standings, copy_of=self._earlier_copy(key))
 
     def _assess(self, key: str) -> Assessment:
-        books = self._books
-        return assess(books.bill(key), books.vendor_of(key), books.policy, vendors_known=books.vendors_known)
+        books, record = self._books, self._books.bills[key]
+        under = key, books.policy
+        if under not in self._assessed:
+            self._assessed[under] = assess(
+                books.bill(key),
+                books.vendor_of(key),
+                books.policy,
+                vendors_known=books.vendors_known,
+                history=books.history_of(key),
+                lists=books.lists(record.realm),
+                today=record.pulled_at.date(),
+            )
+        return self._assessed[under]
 
     def _candidates(self, key: str) -> list[Scored]:
         """The candidates of a bill, best first; of a linked one the entry it is linked to."""

@@ -26,7 +26,7 @@ AHEAD = timedelta(days=90)
 _NEWCOMER = 0.05
 """What it costs that nothing speaks for a vendor yet; halved by each thing that does."""
 _ENOUGH = 3
-"""Earlier postings from which on more of them say no more."""
+"""Earlier bills paid from which on more of them say no more."""
 
 _Table = Sequence[tuple[float, str | None]]
 """What a shortcoming costs, and how it is named; None where the bill does not have it."""
@@ -36,12 +36,12 @@ _Table = Sequence[tuple[float, str | None]]
 class History:
     """What the books know of a vendor from before this bill.
 
-    `bills` were entered earlier, `posted` of them linked or created, the first on `since`. `aliases` are names of
-    the vendor that people confirmed, `iban` is the account it was paid to.
+    `bills` were entered earlier, `paid` of them are paid, the first is of `since`. `aliases` are names of the vendor
+    that people confirmed, `iban` is the account it was paid to.
     """
 
     bills: int = 0
-    posted: int = 0
+    paid: int = 0
     since: date | None = None
     aliases: int = 0
     iban: str | None = None
@@ -162,17 +162,17 @@ def _proofs(bill: Bill, vendor: Vendor | None, history: History) -> list[str]:
         found.append("its IBAN is valid")
     if history.aliases > 0:
         found.append(f"{_many(history.aliases, 'name')} of it confirmed by people")
-    if history.posted > 0:
+    if history.paid > 0:
         since = f" since {history.since.isoformat()}" if history.since else ""
-        posted = f"{history.posted} of {_many(history.bills, 'earlier bill')} posted{since}"
-        found += [posted] * min(history.posted, _ENOUGH)
+        paid = f"{history.paid} of {_many(history.bills, 'earlier bill')} paid{since}"
+        found += [paid] * min(history.paid, _ENOUGH)
     return found
 
 
 def _standing(history: History | None, proofs: Sequence[str]) -> tuple[str, ...]:
     said = list(dict.fromkeys(proofs))
-    if history is not None and history.posted <= 0:
-        said.append(f"{_many(history.bills, 'earlier bill')}, none posted" if history.bills else "no earlier bill")
+    if history is not None and history.paid <= 0:
+        said.append(f"{_many(history.bills, 'earlier bill')}, none paid" if history.bills else "no earlier bill")
     return tuple(said)
 
 

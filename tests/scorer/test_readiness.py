@@ -31,7 +31,7 @@ from tests.scorer import cases
 
 TODAY = date(2026, 5, 20)
 POLICY = Policy()
-OLD_FRIEND = History(bills=12, posted=10, since=date(2025, 3, 1))
+OLD_FRIEND = History(bills=12, paid=10, since=date(2025, 3, 1))
 VALID_VAT, INVALID_VAT = "FR40303265045", "FR40303265046"
 IBAN = "FR7630006000011234567890189"
 FULL = Decimal(20)
@@ -88,11 +88,11 @@ def test_who_is_known_counts_for_more_and_it_says_why() -> None:
     newcomer, said = standing()
     assert said == ("no earlier bill",)
     for known, words in (
-        ({"bills": 4}, "4 earlier bills, none posted"),
+        ({"bills": 4}, "4 earlier bills, none paid"),
         ({"vat": VALID_VAT}, "its VAT number is valid"),
         ({"iban": IBAN}, "its IBAN is valid"),
         ({"aliases": 1}, "1 name of it confirmed by people"),
-        ({"bills": 2, "posted": 1, "since": date(2026, 1, 2)}, "1 of 2 earlier bills posted since 2026-01-02"),
+        ({"bills": 2, "paid": 1, "since": date(2026, 1, 2)}, "1 of 2 earlier bills paid since 2026-01-02"),
     ):
         strength, said = standing(**known)
         assert words in said
@@ -356,7 +356,7 @@ FACTS: dict[str, Callable[[Bill, Vendor | None, History], tuple[Bill, Vendor | N
     "IBAN": lambda b, v, h: (b, v, replace(h, iban=IBAN)),
     "alias": lambda b, v, h: (b, v, replace(h, aliases=h.aliases + 1)),
     "bill": lambda b, v, h: (b, v, replace(h, bills=h.bills + 1)),
-    "posting": lambda b, v, h: (b, v, replace(h, bills=h.bills + 1, posted=h.posted + 1)),
+    "payment": lambda b, v, h: (b, v, replace(h, bills=h.bills + 1, paid=h.paid + 1)),
 }
 
 
