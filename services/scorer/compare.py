@@ -67,7 +67,7 @@ def compare(bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Ali
     What costs most comes last, and only for pairs that may reach the probability `least`; what an invoice does not
     say may be said by a payment it is matched with.
     """
-    ours, theirs = bills.rows[of], entries.rows[rows]
+    ours, theirs = bills.rows.take(of), entries.rows.take(rows)  # many times faster than by [ ]
     scores = np.full((len(of), len(FIELDS)), np.nan)
     scores[:, AMOUNT], amounts = _amount(ours, theirs)
     scores[:, DATE], days = _date(ours, theirs)

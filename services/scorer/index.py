@@ -16,15 +16,16 @@ import numpy as np
 from services.scorer.columns import FILED_BY, ROW, Rows, Tables, steps
 from services.scorer.facts import Facts, Money
 from services.scorer.names import Name
-from services.scorer.postings import Numbers, Postings
+from services.scorer.postings import Numbers, Postings, distinct
 
 _BLOCK = 800
 """Ten-thousandths of a unit that one key of amounts spans."""
 _CENTS = 200
 """Ten-thousandths by which amounts may differ that lead to each other all by themselves; rounding is no more."""
-_STEP = log(1.025)
-"""What one key of amounts of one supplier spans, as a logarithm."""
-_NEAR, _CONVERTED = 0.01, 0.04
+_STEP = log(1.006)
+_CONVERTED_STEP = log(1.04)
+"""What one key of amounts of one supplier spans, as a logarithm, also where they were converted."""
+_NEAR, _CONVERTED = 0.005, 0.04
 """The share by which amounts of one supplier may differ, also where they were converted."""
 _TELLING = 8
 """A word of at most so many documents leads to them all by itself."""
@@ -142,7 +143,7 @@ class Index:
             of_others += [position] * len(found)
         alone = self._find(amounts, of_amounts)
         alone = alone[np.bincount(alone >> 32, minlength=len(queries))[alone >> 32] <= _SHARED]
-        pairs = np.unique(np.concatenate([alone, self._find(others, of_others)]))
+        pairs = distinct(np.concatenate([alone, self._find(others, of_others)]))
         which, rows = pairs >> 32, pairs & 0xFFFFFFFF
         another = np.array([self.row(query.key) for query in queries], np.int64)[which] != rows
         return Pairs(which[another], rows[another])
@@ -156,7 +157,7 @@ class Index:
         found = self._postings.find(keys)
         live = self.rows["alive"][found.rows]
         positions = np.array(documents, np.int64)[found.which[live]]
-        return np.unique((positions << 32) | found.rows[live])
+        return distinct((positions << 32) | found.rows[live])
 
     def _filed_alike(self, row: int, fresh: bytes) -> bool:
         """Whether a row with these bytes would be found under the same keys, the texts being equal."""
@@ -201,7 +202,7 @@ def query(facts: Facts) -> Query:
     converted = [
         hash(("converted", currency, head, rung))
         for currency, amount in _amounts(facts.exact)
-        for rung in _rungs(amount, _CONVERTED)
+        for rung in _rungs(amount, _CONVERTED, _CONVERTED_STEP)
         for head in heads
     ]
     return Query(facts.key, amounts, keys, converted, words, _TELLING if facts.exact else _TELLING_ALONE)
@@ -214,7 +215,7 @@ def _filed(facts: Facts) -> set[int]:
         keys.add(hash(("amount", currency, amount // _BLOCK)))
         keys.update(hash(("near", currency, head, _rung(amount))) for head in facts.heads)
     for currency, amount in _amounts(facts.about):
-        keys.update(hash(("converted", currency, head, _rung(amount))) for head in facts.heads)
+        keys.update(hash(("converted", currency, head, _rung(amount, _CONVERTED_STEP))) for head in facts.heads)
     for word in _words(facts.names):
         keys.add(hash(("word", word)))
         if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
@@ -246,11 +247,11 @@ def _words(names: Iterable[Name]) -> set[str]:
     return {token for name in names for token in name.tokens if len(token) > 3}
 
 
-def _rung(amount: int) -> int:
-    return floor(log(abs(amount)) / _STEP)
+def _rung(amount: int, step: float = _STEP) -> int:
+    return floor(log(abs(amount)) / step)
 
 
-def _rungs(amount: int, share: float) -> range:
+def _rungs(amount: int, share: float, step: float = _STEP) -> range:
     """The rungs of all amounts that differ from this one by at most a share."""
-    height, reach = log(abs(amount)) / _STEP, -log(1 - share) / _STEP
+    height, reach = log(abs(amount)) / step, -log(1 - share) / step
     return range(floor(height - reach), floor(height + reach) + 1)

@@ -15,8 +15,9 @@ from services.scorer import compare, facts, model, names
 from services.scorer.books import Books
 from services.scorer.compare import FIELDS, Compared, Flags, Floats
 from services.scorer.decide import Case, Choice, Standing, choose
+from services.scorer.facts import Facts
 from services.scorer.index import Pairs, Query, query
-from services.scorer.postings import Numbers
+from services.scorer.postings import Numbers, distinct
 from services.scorer.readiness import Assessment, assess
 
 WORTH_SHOWING = 0.01
@@ -71,6 +72,8 @@ class Judge:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._queries: dict[str, Query] = {}
+        self._entries: dict[str, Entry] = {}
+        self._entry_facts: dict[str, Facts] = {}
         self._assessed: dict[tuple[str, Policy], Assessment] = {}
         self._alike: dict[int, float] = {}
         self._ranked: dict[str, list[Scored]] = {}
@@ -105,7 +108,7 @@ class Judge:
             choice.action,
             choice.score,
             choice.why,
-            self._books.entries.get(choice.chosen.key) if choice.chosen else None,
+            self._entry(choice.chosen.key) if choice.chosen else None,
             choice.gate,
             choice.counterfactual,
             case.readiness,
@@ -117,20 +120,19 @@ class Judge:
         """What the decision on a live bill rests on."""
         books = self._books
         assessment = self._assess(key)
-        case = Case((), assessment.readiness, assessment.holds, assessment.blocked)
+        sound = assessment.readiness, assessment.holds, assessment.blocked
         if books.has_own_entry(key):
-            return replace(case, before="made")
+            return Case((), *sound, before="made")
         served = books.serves(key)
         if served is not None:
             entry = books.entries.get(served)
             if entry is None or not entry.live:
-                return replace(case, before="gone")
-            linked = [_standing(scored) for scored in self._candidates(key)]
-            return replace(case, before="linked", candidates=tuple(linked))
+                return Case((), *sound, before="gone")
+            return Case([_standing(scored) for scored in self._candidates(key)], *sound, before="linked")
         standings = [self._with_taker(key, scored) for scored in self._candidates(key)]
         if not any(one.taken_by is None and one.alone >= books.policy.review for one in standings):
             standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
-        return replace(case, candidates=standings, copy_of=self._earlier_copy(key))
+        return Case(standings, *sound, copy_of=self._earlier_copy(key))
 
     def _assess(self, key: str) -> Assessment:
         books, record = self._books, self._books.bills[key]
@@ -160,7 +162,8 @@ class Judge:
 
     def _ranking(self, key: str) -> list[Scored]:
         """Everything that could be the bill's document, best first."""
-        self._rank([key])
+        if key not in self._ranked:
+            self._rank([key])
         return self._ranked[key]
 
     def _rank(self, keys: Iterable[str]) -> None:
@@ -183,16 +186,28 @@ class Judge:
             self._queries[key] = query(self._books.facts_of(key))
         return self._queries[key]
 
+    def _entry(self, key: str) -> Entry:
+        """An entry, unpacked once."""
+        if key not in self._entries:
+            self._entries[key] = self._books.entries[key]
+        return self._entries[key]
+
+    def _facts(self, key: str) -> Facts:
+        """What can be compared of an entry, worked out once."""
+        if key not in self._entry_facts:
+            self._entry_facts[key] = facts.of_entry(self._entry(key))
+        return self._entry_facts[key]
+
     def _units(self, pairs: Pairs) -> Pairs:
         """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
         index = self._books.index
-        payments = np.unique(pairs.rows[index.rows["payment"][pairs.rows]])
+        payments = distinct(pairs.rows[index.rows["payment"][pairs.rows]])
         if not len(payments):
             return pairs
         stands_for = np.arange(len(index.rows))
         stands_for[payments] = [self._unit_of(row) for row in payments.tolist()]
         rows = stands_for[pairs.rows]
-        units = np.unique((pairs.which[rows >= 0] << 32) | rows[rows >= 0])
+        units = distinct((pairs.which[rows >= 0] << 32) | rows[rows >= 0])
         return Pairs(units >> 32, units & 0xFFFFFFFF)
 
     def _unit_of(self, payment: int) -> int:
@@ -240,7 +255,7 @@ class Judge:
         parts: dict[int, tuple[str, ...]] = {}
         told_by: dict[int, tuple[tuple[Field, str], ...]] = {}
         for pair in np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist():
-            parts[pair] = facts.payments_of(books.entries[index.key(rows[pair])])
+            parts[pair] = facts.payments_of(self._entry(index.key(rows[pair])))
             for payment in parts[pair]:
                 if (row := index.row(payment)) < 0:
                     continue
@@ -260,13 +275,15 @@ class Judge:
         """How alike the names in these rows are, each two names compared once; see `compare.Alike`."""
         pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
         named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
-        codes, places = np.unique(pairings[named], return_inverse=True)
+        codes = distinct(pairings[named])
         table = self._books.index.tables.names
         fresh = [code for code in codes.tolist() if code not in self._alike]
         pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
         self._alike |= dict(zip(fresh, names.similarities(pairs), strict=True))
         best = np.full(pairings.shape, -1.0)
-        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[places]
+        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[
+            np.searchsorted(codes, pairings[named])
+        ]
         found: Floats = best.max(axis=(1, 2), initial=-1.0)
         return np.where(found < 0, np.nan, found)
 
@@ -311,7 +328,7 @@ class Judge:
         todo = [one for one in entries if one not in self._wanted_by and one in books.index]
         if not todo:
             return
-        found = books.bill_index.candidates([query(facts.of_entry(books.entries[one])) for one in todo])
+        found = books.bill_index.candidates([query(self._facts(one)) for one in todo])
         wanted_by: dict[str, list[str]] = {one: [] for one in todo}
         for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
             wanted_by[todo[which]].append(books.bill_index.key(row))
@@ -383,8 +400,8 @@ class Judge:
         if not todo:
             return
         found = index.candidates([self._query(key) for key in todo])
-        mine = index.rows[np.array([index.row(key) for key in todo], np.int64)[found.which]]
-        theirs = index.rows[found.rows]
+        mine = index.rows.take(np.array([index.row(key) for key in todo], np.int64)[found.which])
+        theirs = index.rows.take(found.rows)
         equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)
         copies: dict[str, list[str]] = {key: [] for key in todo}
         for which, row in zip(found.which[equal].tolist(), found.rows[equal].tolist(), strict=True):
@@ -400,11 +417,11 @@ class Judge:
 
     def _shown(self, key: str, scored: Scored, one: Standing, score: float) -> Candidate:
         """A candidate as people see it."""
-        ours, theirs = self._books.facts_of(key), facts.of_entry(self._books.entries[scored.key])
+        ours, theirs = self._books.facts_of(key), self._facts(scored.key)
         told_by = dict(scored.told_by)
         shown: dict[Field, FieldScore] = {}
         for name, value in one.scores.items():
-            teller = facts.of_entry(self._books.entries[told_by[name]]) if name in told_by else theirs
+            teller = self._facts(told_by[name]) if name in told_by else theirs
             shown[name] = FieldScore(
                 score=value,
                 worth=round(model.worth(name, value), 4),

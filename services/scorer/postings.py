@@ -14,6 +14,13 @@ _FRACTION = 16
 Numbers = NDArray[np.int64]
 
 
+def distinct(numbers: Numbers) -> Numbers:
+    """Each number once, in order; np.unique takes many times as long."""
+    ordered = np.sort(numbers)
+    first: Numbers = ordered[np.concatenate([np.ones(min(1, len(ordered)), np.bool_), ordered[1:] != ordered[:-1]])]
+    return first
+
+
 class Found(NamedTuple):
     """Pairs of the position of a key among those asked for, and a row that holds it."""
 
