@@ -44,6 +44,7 @@ app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What
 app.command(
     "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
 )
+app.command("services.scorer.explain:explain", name="explain", group=_WORK, help="Why a bill was decided as it was.")
 _RUN = {
     "puller": "Read QuickBooks.",
     "scorer": "Decide on bills.",
@@ -94,7 +95,7 @@ def _explain(name: str | None) -> None:
 
 def _missing(error: ModuleNotFoundError) -> str:
     command = _command() or "all"
-    extra = {"demo": "all", "up": "all", "score": "scorer"}.get(command, command)
+    extra = {"demo": "all", "up": "all", "score": "scorer", "explain": "scorer"}.get(command, command)
     return (
         f"`weir {command}` needs {error.name}, which is not installed; `pip install '.[{extra}]'` in a clone brings it"
     )

@@ -8,7 +8,6 @@ from itertools import zip_longest
 from typing import Annotated, Any, NamedTuple
 
 import anyio
-import nats.js.errors
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +16,7 @@ from common import codec, subjects
 from common.buckets import Bucket, Kept
 from common.bus import Bus
 from common.errors import Conflict, UserError
+from common.history import messages
 from common.messages import Policy, Record, Vendor, said
 from common.settings import load
 from common.tenants import Tenant, tenant
@@ -131,17 +131,11 @@ async def store(bus: Bus, workspace: str, before: Kept[Policy] | None, after: Po
 async def versions(bus: Bus, workspace: str) -> list[Version]:
     """The policies that were set for the workspace, newest first, as far as they are kept."""
     bucket = bus.topology.bucket("policies")
-    found: list[Version] = []
-    sequence = 1
-    while True:
-        try:
-            kept = await bus.js.get_msg(f"KV_{bucket}", sequence, subject=f"$KV.{bucket}.{workspace}", next=True)
-        except nats.js.errors.NotFoundError:
-            return found[::-1]
-        if kept.data:
-            when = said(kept.time) if kept.time else "at an unknown time"
-            found.append(Version(codec.decode(kept.data, Policy), when))
-        sequence = (kept.seq or sequence) + 1
+    kept = [one async for one in messages(bus, f"KV_{bucket}", f"$KV.{bucket}.{workspace}") if one.data]
+    return [
+        Version(codec.decode(one.data or b"", Policy), said(one.time) if one.time else "at an unknown time")
+        for one in reversed(kept)
+    ]
 
 
 async def _show(workspace: str, history: bool, json: bool) -> None:
