@@ -8,47 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from common.messages import Action, Candidate, Entry, EntryKind, Field, FieldScore, Grounds, Policy, Readiness
-from services.scorer import compare, facts, model, names
+from common.messages import Action, Candidate, Entry, Field, FieldScore, Grounds, Policy, Readiness
+from services.scorer import compare, model
 from services.scorer.books import Books
-from services.scorer.compare import FIELDS, Compared, Flags, Floats
 from services.scorer.decide import Case, Choice, Standing, choose
-from services.scorer.facts import Facts
-from services.scorer.index import Pairs, Query, query
-from services.scorer.postings import Numbers, distinct
+from services.scorer.index import query
+from services.scorer.ranking import Ranking, Scored, kind_of
 from services.scorer.readiness import Assessment, assess
 
-WORTH_SHOWING = 0.01
-"""Probability below which an entry is no candidate."""
 _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
 """Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One candidate and how it compares; `parts` are the payments that are one with it, `told_by` what of its scores
-    one of them says instead."""
-
-    key: str
-    scores: tuple[float | None, ...]
-    alone: float
-    same_identity: bool
-    amounts: int
-    days: int
-    parts: tuple[str, ...] = ()
-    told_by: tuple[tuple[Field, str], ...] = ()
-
-    @property
-    def kind(self) -> EntryKind:
-        """What of Qonto it is."""
-        return _kind(self.key)
-
-    @property
-    def named(self) -> dict[Field, float | None]:
-        """The scores by field."""
-        return dict(zip(FIELDS, self.scores, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +41,31 @@ class Judge:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self._queries: dict[str, Query] = {}
-        self._entries: dict[str, Entry] = {}
-        self._entry_facts: dict[str, Facts] = {}
+        self._ranking = Ranking(books)
         self._assessed: dict[tuple[str, Policy], Assessment] = {}
-        self._alike: dict[int, float] = {}
-        self._ranked: dict[str, list[Scored]] = {}
         self._wanted_by: dict[str, list[str]] = {}
         self._copies: dict[str, list[str]] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Compare all these bills with their candidates at once, and find who else wants those."""
         live = [key for key in keys if key in self._books.bill_index]
-        self._rank(live)
+        self._ranking.rank(live)
         self._find_copies(live)
         sought = {
             one
             for key in live
-            for scored in self._ranked[key]
+            for scored in self._ranking.of(key)
             if scored.alone >= self._books.policy.review
             for one in (scored.key, *scored.parts)
         }
         self._find_rivals(sorted(sought))
-        self._rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
+        self._ranking.rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
 
     def decide(self, key: str) -> Verdict:
         """The verdict on one bill of the books; of one that was not prepared, just as well."""
         if self._books.bills[key].deleted:
             return Verdict("withdraw", 0.0, "the bill was deleted in QuickBooks")
-        if key not in self._ranked:
+        if key not in self._ranking:
             self.prepare([key])
         case = self._case(key)
         choice = choose(case, self._books.policy)
@@ -108,7 +74,7 @@ class Judge:
             choice.action,
             choice.score,
             choice.why,
-            self._entry(choice.chosen.key) if choice.chosen else None,
+            self._ranking.entry(choice.chosen.key) if choice.chosen else None,
             choice.gate,
             choice.counterfactual,
             case.readiness,
@@ -153,139 +119,12 @@ class Judge:
         """The candidates of a bill, best first; of a linked one the entry it is linked to."""
         served = self._books.serves(key)
         if served is None:
-            return self._ranking(key)
+            return self._ranking.of(key)
         row = self._books.index.row(served)
         if row < 0:
             return []
         of = np.array([self._books.bill_index.row(key)])
-        return [scored for _, scored in self._score(of, np.array([row]), least=0.0)]
-
-    def _ranking(self, key: str) -> list[Scored]:
-        """Everything that could be the bill's document, best first."""
-        if key not in self._ranked:
-            self._rank([key])
-        return self._ranked[key]
-
-    def _rank(self, keys: Iterable[str]) -> None:
-        books = self._books
-        todo = [key for key in keys if key not in self._ranked]
-        if not todo:
-            return
-        ranked: dict[str, list[Scored]] = {key: [] for key in todo}
-        pairs = self._units(books.index.candidates([self._query(key) for key in todo]))
-        of = np.array([books.bill_index.row(key) for key in todo], np.int64)[pairs.which]
-        for pair, scored in self._score(of, pairs.rows, least=WORTH_SHOWING):
-            ranked[todo[pairs.which[pair]]].append(scored)
-        for found in ranked.values():
-            found.sort(key=lambda scored: (-scored.alone, scored.key))
-        self._ranked |= ranked
-
-    def _query(self, key: str) -> Query:
-        """What to look for to find what may be the same as a bill."""
-        if key not in self._queries:
-            self._queries[key] = query(self._books.facts_of(key))
-        return self._queries[key]
-
-    def _entry(self, key: str) -> Entry:
-        """An entry, unpacked once."""
-        if key not in self._entries:
-            self._entries[key] = self._books.entries[key]
-        return self._entries[key]
-
-    def _facts(self, key: str) -> Facts:
-        """What can be compared of an entry, worked out once."""
-        if key not in self._entry_facts:
-            self._entry_facts[key] = facts.of_entry(self._entry(key))
-        return self._entry_facts[key]
-
-    def _units(self, pairs: Pairs) -> Pairs:
-        """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
-        index = self._books.index
-        payments = distinct(pairs.rows[index.rows["payment"][pairs.rows]])
-        if not len(payments):
-            return pairs
-        stands_for = np.arange(len(index.rows))
-        stands_for[payments] = [self._unit_of(row) for row in payments.tolist()]
-        rows = stands_for[pairs.rows]
-        units = distinct((pairs.which[rows >= 0] << 32) | rows[rows >= 0])
-        return Pairs(units >> 32, units & 0xFFFFFFFF)
-
-    def _unit_of(self, payment: int) -> int:
-        """The row of what a payment is part of, -1 if that is no candidate."""
-        books = self._books
-        invoice = books.invoice_of(books.index.key(payment))
-        if invoice is None:
-            return payment
-        return books.index.row(f"invoice-{invoice.id}") if invoice.origin is None else -1
-
-    def _score(self, of: Numbers, rows: Numbers, *, least: float) -> list[tuple[int, Scored]]:
-        """The pairs that reach the probability `least`, by their positions."""
-        books, index = self._books, self._books.index
-        compared = compare.compare(books.bill_index, of, index, rows, self._alike_of, least=least)
-        parts, told_by = self._complete(of, rows, compared)
-        alone = compare.probabilities(compared.scores, compared.same)
-        reached = np.flatnonzero(compared.possible & (alone >= least))
-        scores = compared.scores[reached].astype(object)
-        scores[np.isnan(compared.scores[reached])] = None
-        return [
-            (
-                pair,
-                Scored(
-                    index.key(rows[pair]),
-                    tuple(scores[position].tolist()),
-                    float(alone[pair]),
-                    bool(compared.same[pair]),
-                    int(compared.amounts[pair]),
-                    int(compared.days[pair]),
-                    parts.get(pair, ()),
-                    told_by.get(pair, ()),
-                ),
-            )
-            for position, pair in enumerate(reached.tolist())
-        ]
-
-    def _complete(
-        self, of: Numbers, rows: Numbers, compared: Compared
-    ) -> tuple[dict[int, tuple[str, ...]], dict[int, tuple[tuple[Field, str], ...]]]:
-        """Fill in what only the payments that are part of an invoice say; its own word counts first.
-
-        For each such pair the keys of its payments, and which of them told what.
-        """
-        books, index = self._books, self._books.index
-        parts: dict[int, tuple[str, ...]] = {}
-        told_by: dict[int, tuple[tuple[Field, str], ...]] = {}
-        for pair in np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist():
-            parts[pair] = facts.payments_of(self._entry(index.key(rows[pair])))
-            for payment in parts[pair]:
-                if (row := index.row(payment)) < 0:
-                    continue
-                one = compare.compare(books.bill_index, of[pair : pair + 1], index, np.array([row]), self._alike_of)
-                told = np.isnan(compared.scores[pair]) & ~np.isnan(one.scores[0])
-                compared.scores[pair][told] = one.scores[0][told]
-                compared.same[pair] |= one.same[0]
-                if told[compare.AMOUNT]:
-                    compared.amounts[pair] = one.amounts[0]
-                if told[compare.DATE]:
-                    compared.days[pair] = one.days[0]
-                more = tuple((FIELDS[column], payment) for column in np.flatnonzero(told).tolist())
-                told_by[pair] = (*told_by.get(pair, ()), *more)
-        return parts, told_by
-
-    def _alike_of(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
-        """How alike the names in these rows are, each two names compared once; see `compare.Alike`."""
-        pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
-        named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
-        codes = distinct(pairings[named])
-        table = self._books.index.tables.names
-        fresh = [code for code in codes.tolist() if code not in self._alike]
-        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
-        self._alike |= dict(zip(fresh, names.similarities(pairs), strict=True))
-        best = np.full(pairings.shape, -1.0)
-        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[
-            np.searchsorted(codes, pairings[named])
-        ]
-        found: Floats = best.max(axis=(1, 2), initial=-1.0)
-        return np.where(found < 0, np.nan, found)
+        return [scored for _, scored in self._ranking.score(of, np.array([row]), least=0.0)]
 
     def _with_taker(self, key: str, scored: Scored) -> Standing:
         standing = _standing(scored)
@@ -295,7 +134,7 @@ class Judge:
         rival = self._rival(key, scored)
         if rival is None:
             return standing
-        theirs = self._candidate(rival, scored.key)
+        theirs = self._ranking.candidate(rival, scored.key)
         return replace(standing, taken_by=rival, numbered=theirs is not None and _names_it(theirs))
 
     def _claimed_by(self, key: str, scored: Scored) -> str | None:
@@ -313,7 +152,7 @@ class Judge:
         if scored.alone < books.policy.auto:
             return self._linked(key, scored.key, scored.parts) if scored.alone >= books.policy.review else None
         for rival in self._rivals(key, scored.key, scored.parts):
-            theirs = self._candidate(rival, scored.key)
+            theirs = self._ranking.candidate(rival, scored.key)
             if theirs is None or theirs.alone < books.policy.review or self._prefers_another(rival, theirs):
                 continue
             if books.is_copy(key, rival):
@@ -328,7 +167,7 @@ class Judge:
         todo = [one for one in entries if one not in self._wanted_by and one in books.index]
         if not todo:
             return
-        found = books.bill_index.candidates([query(self._facts(one)) for one in todo])
+        found = books.bill_index.candidates([query(self._ranking.facts(one)) for one in todo])
         wanted_by: dict[str, list[str]] = {one: [] for one in todo}
         for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
             wanted_by[todo[which]].append(books.bill_index.key(row))
@@ -343,16 +182,13 @@ class Judge:
                 rival
                 for one in members
                 for rival in self._wanted_by.get(one, ())
-                if rival != key and self._books.may_want(rival, _kind(one))
+                if rival != key and self._books.may_want(rival, kind_of(one))
             }
         )
 
-    def _candidate(self, key: str, entry: str) -> Scored | None:
-        return next((scored for scored in self._ranking(key) if scored.key == entry), None)
-
     def _prefers_another(self, key: str, scored: Scored) -> bool:
         """Whether a bill clearly belongs to another entry of the same kind."""
-        top = self._ranking(key)[0]
+        top = self._ranking.of(key)[0]
         return top.alone - scored.alone >= self._books.policy.margin and top.kind == scored.kind
 
     def _looks_alike(self, key: str, one: Standing) -> bool:
@@ -378,7 +214,7 @@ class Judge:
     def _linked(self, key: str, entry: str, parts: Sequence[str]) -> str | None:
         """Another bill that is linked to the entry, posted already or not."""
         for rival in self._rivals(key, entry, parts):
-            theirs = self._candidate(rival, entry)
+            theirs = self._ranking.candidate(rival, entry)
             if theirs is not None and theirs.alone >= self._books.policy.auto:
                 choice = self._choice(rival)
                 if choice.action == "link" and choice.chosen is not None and choice.chosen.key == entry:
@@ -389,7 +225,9 @@ class Judge:
         """What becomes of a bill, as far as its links go."""
         # Only what is strong enough to be linked needs its rivals known, so this never comes back here.
         auto = self._books.policy.auto
-        standings = [self._with_taker(key, one) if one.alone >= auto else _standing(one) for one in self._ranking(key)]
+        standings = [
+            self._with_taker(key, one) if one.alone >= auto else _standing(one) for one in self._ranking.of(key)
+        ]
         assessment = self._assess(key)
         case = Case(standings, assessment.readiness, assessment.holds, assessment.blocked, self._earlier_copy(key))
         return choose(case, self._books.policy)
@@ -399,7 +237,7 @@ class Judge:
         todo = [key for key in keys if key not in self._copies]
         if not todo:
             return
-        found = index.candidates([self._query(key) for key in todo])
+        found = index.candidates([self._ranking.query(key) for key in todo])
         mine = index.rows.take(np.array([index.row(key) for key in todo], np.int64)[found.which])
         theirs = index.rows.take(found.rows)
         equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)
@@ -417,11 +255,11 @@ class Judge:
 
     def _shown(self, key: str, scored: Scored, one: Standing, score: float) -> Candidate:
         """A candidate as people see it."""
-        ours, theirs = self._books.facts_of(key), self._facts(scored.key)
+        ours, theirs = self._books.facts_of(key), self._ranking.facts(scored.key)
         told_by = dict(scored.told_by)
         shown: dict[Field, FieldScore] = {}
         for name, value in one.scores.items():
-            teller = self._facts(told_by[name]) if name in told_by else theirs
+            teller = self._ranking.facts(told_by[name]) if name in told_by else theirs
             shown[name] = FieldScore(
                 score=value,
                 worth=round(model.worth(name, value), 4),
@@ -453,10 +291,6 @@ def _why(name: Field, scored: Scored) -> str | None:
     if name == "amount":
         return compare.AMOUNTS[scored.amounts]
     return f"{scored.days} days apart" if name == "date" and scored.days else None
-
-
-def _kind(key: str) -> EntryKind:
-    return "invoice" if key.startswith("invoice") else "transaction"
 
 
 def _names_it(scored: Scored) -> bool:

@@ -14,9 +14,9 @@ from services.scorer import compare, index, model
 from services.scorer.books import Books
 from services.scorer.facts import Facts, of_entry
 from services.scorer.index import Index, query
-from services.scorer.judge import WORTH_SHOWING, Judge
 from services.scorer.packed import PackedEntries
 from services.scorer.postings import Postings
+from services.scorer.ranking import WORTH_SHOWING, Ranking
 from tests.scorer.cases import MAY, bill, books, invoice, key, payment, vendor
 
 NAMES = ("Sluice & Sons SARL", "Floodgate Works", "Lock Four Millwork", "Imaginary Services", "Weiher GmbH", None)
@@ -76,12 +76,12 @@ def test_what_is_found_does_not_depend_on_what_came_and_went(changes: list[Entry
 def test_what_is_not_compared_to_the_end_could_not_be_shown(held: list[Entry], name: str) -> None:
     record = bill(vendor=Ref(id="7", name=name))
     one = books([vendor(name=name), record], held)
-    judge = Judge(one)
-    rows = judge._units(one.index.candidates([query(one.facts_of(key("1")))])).rows
-    everything = judge._score(np.zeros(len(rows), np.int64), rows, least=0.0)
+    ranking = Ranking(one)
+    rows = ranking._units(one.index.candidates([query(one.facts_of(key("1")))])).rows
+    everything = ranking.score(np.zeros(len(rows), np.int64), rows, least=0.0)
     assert len(everything) == len(rows)
     shown = {scored.key: scored for _, scored in everything if scored.alone >= WORTH_SHOWING}
-    assert {scored.key: scored for scored in judge._ranking(key("1"))} == shown
+    assert {scored.key: scored for scored in ranking.of(key("1"))} == shown
 
 
 def test_an_amount_everybody_has_leads_nowhere_by_itself() -> None:
@@ -109,7 +109,7 @@ def test_rows_are_packed_when_many_have_changed() -> None:
 def test_amounts_beyond_all_measure_are_not_compared() -> None:
     huge = Decimal("1e400")
     one = books([vendor(), bill(total=huge)], [invoice(amount=huge)])
-    ((_, scored),) = Judge(one)._score(np.array([0]), np.array([0]), least=0.0)
+    ((_, scored),) = Ranking(one).score(np.array([0]), np.array([0]), least=0.0)
     assert scored.named["amount"] is None
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.messages import Entry, Policy, Record, Ref
 from services.scorer.decide import EVIDENCE
-from services.scorer.judge import Judge, Scored
+from services.scorer.ranking import Ranking, Scored
 from tests.scorer.cases import MAY, bill, books, decided, invoice, key, outcome, payment, vendor, verdicts
 
 NAMES = ("Sluice & Sons SARL", "SLUICE AND SONS", "Floodgate Works GmbH", "Lock Four Millwork", "Depot 12", "Depot 14")
@@ -151,7 +151,7 @@ def test_the_same_books_give_the_same_verdicts(world: tuple[list[Record], list[E
 
 def compared(record: Record, entry: Entry) -> Scored:
     """The comparison of one bill and one entry, looked up or not."""
-    ((_, found),) = Judge(books([record], [entry]))._score(np.array([0]), np.array([0]), least=0.0)
+    ((_, found),) = Ranking(books([record], [entry])).score(np.array([0]), np.array([0]), least=0.0)
     return found
 
 
