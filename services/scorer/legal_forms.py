@@ -31,7 +31,7 @@ ltd; limited; private limited; private ltd; pvt ltd; pvt limited; pte ltd; pte l
 proprietary limited; private limited company; limited company; co ltd; company limited; co limited; sdn bhd
 llc; l l c; limited liability company; lda; unipessoal lda; ltda; limitada; s de rl; s de rl de cv
 sp z oo; sp zoo; sp z o o; spolka z oo; spolka z ograniczona odpowiedzialnoscia; s ro; sro; spol s ro
-doo; dooel; eood; ood; kft; aps; oy; anpartsselskab; osakeyhtio; aktiebolag; osauhing; ehf; uab; sia; epe; ike; tov
+doo; dooel; eood; ood; kft; aps; oy; ab; anpartsselskab; osakeyhtio; aktiebolag; osauhing; ehf; uab; sia; epe; ike; tov
 ooo; ооо; общество с ограниченнои ответственностью
 """
 _PUBLIC = """
@@ -45,14 +45,36 @@ _CORPORATION = "inc; incorporated"
 _PARTNERSHIP = """
 snc; societe en nom collectif; scs; kg; ohg; gbr; kommanditgesellschaft; offene handelsgesellschaft
 gesellschaft burgerlichen rechts; gmbh co kg; gmbh and co kg; gmbh u co kg; gmbh und co kg; gmbh cokg; gmbh and co
-gmbh co; mbh and co kg; mbh co kg; ug and co kg; ug haftungsbeschrankt and co kg; ag and co kg; co kg; cokg; and co kg
+gmbh co; gmbh and co kgaa; mbh and co kg; mbh co kg; ug and co kg; ug haftungsbeschrankt and co kg
+ag and co kg; co kg; cokg; and co kg
 vof; vennootschap onder firma; llp; limited liability partnership; lp; lllp; limited partnership; i s; k s
 """
 _COOPERATIVE = "scop; scic; cvba; sccl; scrl; societe cooperative; societe cooperative et participative; genossenschaft"
 _CIVIL = "sci; scea; scm; societe civile; societe civile immobiliere; gaec; earl"
-_ASSOCIATION = "asbl; vzw; gie; groupement d interet economique; eingetragener verein"
-_VAGUE = "co; and co; cie; and cie; et cie; y cia; cia; und co; company; and company; corp; corporation; ek; scoop; scp"
-_EITHER = {"as", "ab", "se", "spa", "ag", "co", "sl", "lp", "sia", "oy", "ug", "ek", "tov", "scm", "ike", "asa", "sau"}
+_ASSOCIATION = "asbl; vzw; ev; gie; groupement d interet economique; eingetragener verein"
+_VAGUE = (
+    "as; co; and co; cie; and cie; et cie; y cia; cia; und co; company; and company; corp; corporation; ek; scoop; scp"
+)
+_EITHER = {
+    "as",
+    "ab",
+    "se",
+    "spa",
+    "ag",
+    "co",
+    "sl",
+    "lp",
+    "ev",
+    "sia",
+    "oy",
+    "ug",
+    "ek",
+    "tov",
+    "scm",
+    "ike",
+    "asa",
+    "sau",
+}
 """Forms that are words or initials as well: one at the end, or in front of a name that has no other."""
 _SPACED = "sarl sasu sas srl slu sl sa bvba bv nv spa gmbh vof snc sci ooo eurl".split()
 """Forms that people write letter by letter."""
@@ -118,7 +140,7 @@ def split(words: Sequence[str]) -> tuple[list[str], Form | None]:
     kept, within = _without_forms(rest)
     families += reversed(within)
     if not families and len(kept) > 1 and kept[0] in _EITHER:
-        families.append(_FORMS[(kept.pop(0),)])
+        families.append(_FAMILIES[kept.pop(0)])
     return kept or list(words), next(filter(None, families), None)
 
 

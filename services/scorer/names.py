@@ -46,8 +46,9 @@ _CUT_OFF = 8
 """Letters that must be left of a name cut in the middle of a word; banks cut shorter still."""
 _CUT_OFF_LABEL = 5
 _ACRONYM = 3
-_BITS = 63
+_BITS = 127
 _HAS_NUMBER = 1 << _BITS
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def name(raw: str, *, label: bool = False) -> Name:
     ours = [word for word in joined if word not in BANK_JARGON and not word.isdigit()] if label else joined
     full = list(spelling.written_out(ours or joined))
     kept = tuple(intern(word) for word in full if word != "and") or tuple(map(intern, full))
-    numbers = () if label else filter(None, map(spelling.number, kept))
-    return Name(" ".join(kept), kept, frozenset(numbers), form, label)
+    numbers = _NONE if label else frozenset(filter(None, map(spelling.number, kept)))
+    return Name(" ".join(kept), kept, numbers or _NONE, form, label)
 
 
 def similarities(pairs: Sequence[tuple[Name, Name]], rarity: Rarity | None = None) -> list[float]:
@@ -108,19 +109,23 @@ def similarities(pairs: Sequence[tuple[Name, Name]], rarity: Rarity | None = Non
         return []
     left, right = [a.text for a, _ in pairs], [b.text for _, b in pairs]
     measured = cpdist(left, right, scorer=fuzz.ratio, dtype=np.float64) / 100
-    lengths, others = np.array([*map(len, left)]), np.array([*map(len, right)])
-    common = np.array([a.signature & b.signature for a, b in pairs], dtype=np.uint64)
+    lengths, others = (np.fromiter(map(len, texts), np.intp, len(pairs)) for texts in (left, right))
     # The ratio is twice the letters in common, in order, over all letters.
     within = measured * (lengths + others) / 2 > np.minimum(lengths, others) - 0.5
-    related = np.flatnonzero((common != 0) | (measured >= _RELATED) | within)
+    related = (measured >= _RELATED) | within
+    related[[at for at, (a, b) in enumerate(pairs) if a.signature & b.signature and _touch(a, b)]] = True
     found: list[float] = np.minimum(measured, _OTHER).tolist()
-    chosen = related.tolist()
-    by_token = cpdist(
-        [left[at] for at in chosen], [right[at] for at in chosen], scorer=fuzz.token_sort_ratio, dtype=np.float64
-    )
-    for at, score in zip(chosen, np.maximum(measured[related], by_token / 100).tolist(), strict=True):
+    chosen = np.flatnonzero(related).tolist()
+    ours, theirs = [left[at] for at in chosen], [right[at] for at in chosen]
+    sorted_words = cpdist(ours, theirs, scorer=fuzz.token_sort_ratio, dtype=np.float64) / 100
+    for at, score in zip(chosen, np.maximum(measured[related], sorted_words).tolist(), strict=True):
         found[at] = _judged(*pairs[at], score, rarity)
     return found
+
+
+def _touch(a: Name, b: Name) -> bool:
+    """Whether two names have a word in common, or numbers to compare."""
+    return bool(a.numbers and b.numbers) or not a.words.isdisjoint(b.tokens)
 
 
 def _judged(a: Name, b: Name, measured: float, rarity: Rarity | None) -> float:
