@@ -64,9 +64,9 @@ def words(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    lower = text.translate(_SIGNS).casefold().translate(_LIGATURES)
-    if lower.isascii():
-        return lower
+    if text.isascii():
+        return text.translate(_SIGNS).casefold()
+    lower = unicodedata.normalize("NFKD", text).translate(_SIGNS).casefold().translate(_LIGATURES)
     return "".join(char for char in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(char))
 
 

@@ -1,7 +1,6 @@
 """Names of one company are alike however they are written; names of two are not."""
 
 import random
-from bisect import bisect_right
 from collections.abc import Callable
 from sys import getsizeof
 
@@ -128,13 +127,11 @@ def test_contradicting_numbers_veto(one: str, other: str) -> None:
 WORDS = ["sluice", "sluices", "slvice", "lock", "weir", "floodgate", "floodgates", "works", "vanne", "écluse", "france",
          "international", "group", "services", "de", "12", "14"]  # fmt: skip
 NAMES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
+WHOLE = st.lists(
+    st.sampled_from([word for word in WORDS if not word.endswith("es")]), min_size=1, max_size=4, unique=True
+)
+"""Without words that are others cut short: where a name is cut is a matter of order."""
 SARL = ["SARL", "S.à r.l.", "sàrl", "s.a.r.l.", "société à responsabilité limitée"]
-BANDS = [0.4, 0.65, AGREES, 0.85, 0.9]
-
-
-def band(score: float) -> int:
-    """Which of the steps that matter to a decision a score is on."""
-    return bisect_right(BANDS, score)
 
 
 @given(a=st.text(max_size=40) | NAMES, b=st.text(max_size=40) | NAMES, label=st.booleans())
@@ -165,13 +162,13 @@ def test_case_accents_and_spelling_of_the_form_do_not_change_the_score(
     assert alike(f"{a} {one}".replace("é", "e"), change(b)) == expected
 
 
-@given(a=NAMES, b=NAMES, seed=st.randoms())
-def test_the_order_of_words_does_not_change_the_band_of_a_likely_pair(a: str, b: str, seed: random.Random) -> None:
-    shuffled = b.split()
-    seed.shuffle(shuffled)
-    before, after = alike(a, b), alike(a, " ".join(shuffled))
-    assert (before >= AGREES) == (after >= AGREES)
-    assert (before == 0.0) == (after == 0.0)
+@given(a=WHOLE, b=WHOLE, seed=st.randoms())
+def test_the_order_of_words_does_not_decide_whether_names_agree(
+    a: list[str], b: list[str], seed: random.Random
+) -> None:
+    shuffled = seed.sample(b, len(b))
+    before, after = alike(" ".join(a), " ".join(b)), alike(" ".join(a), " ".join(shuffled))
+    assert (before >= AGREES, before == 0.0) == (after >= AGREES, after == 0.0)
 
 
 @given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=12))
@@ -212,4 +209,5 @@ def test_a_name_keeps_what_is_needed_and_nothing_twice() -> None:
     assert one.numbers is name("Weir").numbers
     assert not hasattr(one, "__dict__")
     assert sum(map(getsizeof, (one, one.text, one.tokens, one.signature))) < 320
-    assert (one.words, one.joined) == ({"sluice", "vanne", "ecluse"}, "sluicevanneecluse")
+    assert one.words == {"sluice", "vanne", "ecluse"}
+    assert one.joined == "sluicevanneecluse"
