@@ -40,14 +40,16 @@ _OTHER_FORM = 0.84
 _TYPO = 85.0
 """Ratio from which left-over words count as one word misspelt."""
 _RELATED = _TYPO / 100 - 0.25
-"""Measure below which two names without a common word are unrelated."""
+"""Measure below which two names without a telling word in common are unrelated."""
 _TYPO_LENGTH = 5
 _CUT_OFF = 8
 """Letters that must be left of a name cut in the middle of a word; banks cut shorter still."""
 _CUT_OFF_LABEL = 5
 _ACRONYM = 3
 _BITS = 127
-_HAS_NUMBER = 1 << _BITS
+"""Words are told apart by so many bits, once for all of them and once for those that tell suppliers apart."""
+_TELLING = 1 << _BITS
+_HAS_NUMBER = _TELLING << _BITS
 _NONE: frozenset[str] = frozenset()
 
 
@@ -66,10 +68,12 @@ class Name:
     signature: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Two signatures without a common bit belong to names without a common word, or number on either side."""
+        """Two signatures without a bit in common are of names without a word in common, nor numbers in both."""
         bits = _HAS_NUMBER if self.numbers else 0
-        for word in [token for token in self.tokens if token not in JOINING] or self.tokens:
-            bits |= 1 << crc32(word.encode()) % _BITS
+        for word in self.tokens:
+            if word not in JOINING:
+                bit = 1 << crc32(word.encode()) % _BITS
+                bits |= bit if word in COMMON else bit | bit * _TELLING
         object.__setattr__(self, "signature", bits)
 
     def __hash__(self) -> int:
@@ -101,7 +105,7 @@ def name(raw: str, *, label: bool = False) -> Name:
 def similarities(pairs: Sequence[tuple[Name, Name]], rarity: Rarity | None = None) -> list[float]:
     """How alike each pair is, in [0, 1]; 0 where the numbers contradict.
 
-    Nearly all pairs are unrelated: no common word, nothing alike, and the shorter is not found within the
+    Nearly all pairs are unrelated: no word in common, nothing alike, and the shorter is not found within the
     longer letter by letter, as an abbreviation would be. Those are told in one batch; the others are judged.
     Without `rarity` words are judged by the built-in tables alone.
     """
@@ -112,20 +116,19 @@ def similarities(pairs: Sequence[tuple[Name, Name]], rarity: Rarity | None = Non
     lengths, others = (np.fromiter(map(len, texts), np.intp, len(pairs)) for texts in (left, right))
     # The ratio is twice the letters in common, in order, over all letters.
     within = measured * (lengths + others) / 2 > np.minimum(lengths, others) - 0.5
-    related = (measured >= _RELATED) | within
-    related[[at for at, (a, b) in enumerate(pairs) if a.signature & b.signature and _touch(a, b)]] = True
+    touching = [a.signature & b.signature for a, b in pairs]
     found: list[float] = np.minimum(measured, _OTHER).tolist()
-    chosen = np.flatnonzero(related).tolist()
-    ours, theirs = [left[at] for at in chosen], [right[at] for at in chosen]
-    sorted_words = cpdist(ours, theirs, scorer=fuzz.token_sort_ratio, dtype=np.float64) / 100
-    for at, score in zip(chosen, np.maximum(measured[related], sorted_words).tolist(), strict=True):
-        found[at] = _judged(*pairs[at], score, rarity)
+    chosen = np.flatnonzero((measured >= _RELATED) | within | np.fromiter(map(bool, touching), np.bool_, len(pairs)))
+    places = chosen.tolist()
+    by_token = cpdist(
+        [left[at] for at in places], [right[at] for at in places], scorer=fuzz.token_sort_ratio, dtype=np.float64
+    )
+    likely = np.maximum(measured[chosen], by_token / 100)
+    telling = [touching[at] >= _TELLING for at in places]
+    judged = (likely >= _RELATED) | within[chosen] | np.array(telling, np.bool_)
+    for at, score, judge in zip(places, likely.tolist(), judged.tolist(), strict=True):
+        found[at] = _judged(*pairs[at], score, rarity) if judge else min(score, _OTHER)
     return found
-
-
-def _touch(a: Name, b: Name) -> bool:
-    """Whether two names have a word in common, or numbers to compare."""
-    return bool(a.numbers and b.numbers) or not a.words.isdisjoint(b.tokens)
 
 
 def _judged(a: Name, b: Name, measured: float, rarity: Rarity | None) -> float:
@@ -138,16 +141,17 @@ def _judged(a: Name, b: Name, measured: float, rarity: Rarity | None) -> float:
 
 def _by_words(a: Name, b: Name, measured: float, rarity: Rarity | None) -> float:
     """What is left over on either side decides."""
+    ours, theirs = a.words, b.words
+    shared = ours & theirs
+    if measured < _RELATED and shared <= COMMON:
+        return _SUBSET if _cut_off(a, b) else _OWN if _initials(a, b) else min(measured, _OTHER)
     if a.joined == b.joined:
         return 1.0 if a.joined else 0.0
-    ours, theirs = a.words, b.words
-    if ours.isdisjoint(theirs) and measured < _RELATED:
-        return _SUBSET if _cut_off(a, b) else _OWN if _initials(a, b) else min(measured, _OTHER)
     if ours == theirs and sorted(a.tokens) == sorted(b.tokens) and any(len(word) > 1 for word in ours):
         return 1.0
     only_a, only_b = ours - theirs - JOINING, theirs - ours - JOINING
     if not only_a and not only_b:
-        return _JOINED if (ours & theirs) - COMMON else _OTHER
+        return _JOINED if shared - COMMON else _OTHER
     if only_a and only_b:
         if _plural(only_a, only_b):
             return _PLURAL
