@@ -178,7 +178,7 @@ class Books:
         if (a.total, a.currency) != (b.total, b.currency):
             return False
         mine, theirs = self.facts_of(one), self.facts_of(other)
-        if a.vendor.id != b.vendor.id and not set(mine.names) & set(theirs.names):
+        if a.vendor.id != b.vendor.id and not {name.text for name in mine.names} & {name.text for name in theirs.names}:
             return False
         if mine.number is not None and theirs.number is not None:
             return agreement(mine.number, theirs.number) >= _SAME_NUMBER
