@@ -1,6 +1,7 @@
 """What the scorer knows of one workspace: its bills and vendors, what Qonto holds, who serves whom."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from services.scorer.dealings import Dealings, Entered
 from services.scorer.facts import Facts
 from services.scorer.index import Index
 from services.scorer.packed import PackedEntries
+from services.scorer.rarity import Rarity
 from services.scorer.readiness import History, Lists
 from services.scorer.references import agreement
 
@@ -40,6 +42,7 @@ class Books:
     company: Company | None = None
     index: Index = field(init=False)
     bill_index: Index = field(init=False)
+    rarity: Rarity = field(default_factory=Rarity)
     _bill_facts: dict[str, Facts] = field(default_factory=dict)
     _served: dict[str, set[str]] = field(default_factory=dict)
     _settles: dict[str, Entry] = field(default_factory=dict)
@@ -106,9 +109,10 @@ class Books:
 
     def _index_bill(self, key: str) -> None:
         record = self.bills[key]
+        if (before := self._bill_facts.pop(key, None)) is not None:
+            self.rarity.remove(_words(before))
         if record.deleted or not isinstance(record.body, Bill):
             self.bill_index.remove(key)
-            self._bill_facts.pop(key, None)
             self._dealings.drop(key)
             return
         vendor_key = f"{record.realm}-{record.body.vendor.id}"
@@ -116,6 +120,7 @@ class Books:
         vendor = self.vendors.get(vendor_key)
         found = facts.of_bill(key, record.body, vendor, self.home_currency)
         self._bill_facts[key] = found
+        self.rarity.add(_words(found))
         self.bill_index.add(found)
 
     def _refresh_bills_of(self, realm: str, vendor: str) -> None:
@@ -189,3 +194,7 @@ class Books:
         record = self.bills[key]
         number = int(record.id) if record.id.isdecimal() and len(record.id) <= _LONGEST_NUMBER else 0
         return record.created_at or _OLDEST, number, record.id
+
+
+def _words(facts: Facts) -> Iterable[str]:
+    return (word for name in facts.names for word in name.tokens)

@@ -123,7 +123,11 @@ class Index:
         if row is None:
             return
         gone = self.rows[row]
-        self._words -= Counter(_words(map(self.tables.names.value, filter(None, gone["names"].tolist()))))
+        words = _words(map(self.tables.names.value, filter(None, gone["names"].tolist())))
+        self._words.subtract(words)
+        for word in words:
+            if not self._words[word]:
+                del self._words[word]
         self._converted -= bool(gone["about_currency"])
         self.rows["alive"][row] = False
         if len(self._keys) - len(self) > max(_FEW, len(self) // _SLACK):

@@ -185,7 +185,7 @@ class Ranking:
         table = self._books.index.tables.names
         fresh = [code for code in codes.tolist() if code not in self._alike]
         pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
-        self._alike |= dict(zip(fresh, names.similarities(pairs), strict=True))
+        self._alike |= dict(zip(fresh, names.similarities(pairs, self._books.rarity), strict=True))
         best = np.full(pairings.shape, -1.0)
         best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[
             np.searchsorted(codes, pairings[named])

@@ -41,7 +41,10 @@ class Rarity:
         self._documents[supplier] -= 1
         if not self._documents[supplier]:
             del self._documents[supplier]
-            self._suppliers -= Counter(supplier)
+            self._suppliers.subtract(supplier)
+            for word in supplier:
+                if not self._suppliers[word]:
+                    del self._suppliers[word]
 
     def suppliers(self, word: str) -> int:
         """How many suppliers have the word in one of their names."""
