@@ -397,7 +397,8 @@ class Grounds(Part, frozen=True, kw_only=True):
 
     `before` is what became of the bill earlier: nothing, Weir made an entry, it is linked to the one candidate, or
     the entry it was linked to is gone. `copy_of` is a bill of which this is a second entry; `holds` are the
-    policy's reasons to ask a person, `blocked` whether it refuses the vendor. `rest` are the odds of all candidates
+    policy's reasons to ask a person, `blocked` whether it refuses the vendor. `remittance` says in words which payments
+    make up the bill or pay it with others. `rest` are the odds of all candidates
     that are not shown.
     """
 
@@ -405,6 +406,7 @@ class Grounds(Part, frozen=True, kw_only=True):
     copy_of: str | None = None
     holds: tuple[str, ...] = ()
     blocked: bool = False
+    remittance: str | None = None
     rest: float = 0.0
 
 

@@ -143,6 +143,10 @@ class Books:
         """What is known of a live bill's vendor from before it."""
         return self._dealings.before(key)
 
+    def bills_beside(self, key: str) -> list[str]:
+        """The other live bills of a live bill's vendor."""
+        return sorted(self._dealings.beside(key))
+
     def lists(self, realm: str) -> Lists:
         """What QuickBooks lists of a company beside bills and vendors; a list that is empty was not read."""
         return Lists(self._customers[realm] or None, self._tax_codes[realm] or None, self.company)

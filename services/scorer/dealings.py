@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +16,7 @@ Entered = tuple[datetime, int, str]
 class _Bills:
     entered: list[Entered] = field(default_factory=list)
     paid: list[Entered] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
 
 
 class Dealings:
@@ -34,6 +36,7 @@ class Dealings:
         self.drop(key)
         self._known[key] = vendor, entered, paid
         bills = self._vendors[vendor]
+        bills.keys.add(key)
         insort(bills.entered, entered)
         if paid:
             insort(bills.paid, entered)
@@ -44,9 +47,15 @@ class Dealings:
         if vendor is None or entered is None:
             return
         bills = self._vendors[vendor]
+        bills.keys.remove(key)
         del bills.entered[bisect_left(bills.entered, entered)]
         if paid:
             del bills.paid[bisect_left(bills.paid, entered)]
+
+    def beside(self, key: str) -> Iterator[str]:
+        """The vendor's other bills; KeyError if the bill is not there."""
+        vendor = self._known[key][0]
+        return (other for other in self._vendors[vendor].keys if other != key)
 
     def before(self, key: str) -> History:
         """What was known of the vendor before this bill was entered; KeyError if it is not there."""

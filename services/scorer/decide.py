@@ -66,13 +66,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A bill's candidates, the likeliest alone first, and what else counts; see `Grounds` for `before` and `rest`."""
+    """A bill's candidates, the likeliest alone first, and what else counts as `Grounds` has it."""
 
     candidates: Sequence[Standing]
     readiness: Readiness
     holds: tuple[str, ...] = ()
     blocked: bool = False
     copy_of: str | None = None
+    remittance: str | None = None
     before: Literal["nothing", "made", "linked", "gone"] = "nothing"
     rest: float = 0.0
 
@@ -104,6 +105,7 @@ def case_of(decision: Decision) -> Case:
         holds=grounds.holds,
         blocked=grounds.blocked,
         copy_of=grounds.copy_of,
+        remittance=grounds.remittance,
         before=grounds.before,
         rest=grounds.rest,
     )
@@ -218,6 +220,8 @@ class _Choosing:
         if case.copy_of is not None:
             why = f"bill {bill_id(case.copy_of)} has the same supplier, number and total"
             return self._review(top, "duplicate", why)
+        if case.remittance is not None and not case.blocked:
+            return self._made("review", case.remittance, gate="remittance")
         alike = next((one for one in case.candidates if one.alike), None)
         if alike is not None and (ready.score >= self.policy.auto or case.holds):
             why = f"{alike.kind} {alike.entry} may be the same document: {because(alike)}"

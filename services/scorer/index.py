@@ -152,6 +152,12 @@ class Index:
         another = np.array([self.row(query.key) for query in queries], np.int64)[which] != rows
         return Pairs(which[another], rows[another])
 
+    def payments(self, queries: Sequence[Query]) -> Pairs:
+        """The payments that share a word with each of these documents' names."""
+        keys = [hash(("payee", word)) for query in queries for word in query.words]
+        pairs = self._find(keys, [position for position, query in enumerate(queries) for _ in query.words])
+        return Pairs(pairs >> 32, pairs & 0xFFFFFFFF)
+
     def _telling(self, query: Query) -> list[int]:
         """The keys of the words that few documents have."""
         return [hash(("word", word)) for word in query.words if self._words[word] <= query.telling]
@@ -222,6 +228,8 @@ def _filed(facts: Facts) -> set[int]:
         keys.update(hash(("converted", currency, head, _rung(amount, _CONVERTED_STEP))) for head in facts.heads)
     for word in _words(facts.names):
         keys.add(hash(("word", word)))
+        if facts.payment:
+            keys.add(hash(("payee", word)))
         if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
             keys.add(hash(("unread", word)))
     return keys

@@ -16,6 +16,7 @@ from services.scorer.decide import Case, Choice, Standing, choose
 from services.scorer.index import query
 from services.scorer.ranking import Ranking, Scored, kind_of
 from services.scorer.readiness import Assessment, assess
+from services.scorer.remittances import Remittances
 
 _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
 """Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
@@ -45,6 +46,7 @@ class Judge:
         self._assessed: dict[tuple[str, Policy], Assessment] = {}
         self._wanted_by: dict[str, list[str]] = {}
         self._copies: dict[str, list[str]] = {}
+        self._remittances = Remittances(books, self._ranking, self._wanting)
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Compare all these bills with their candidates at once, and find who else wants those."""
@@ -60,6 +62,7 @@ class Judge:
         }
         self._find_rivals(sorted(sought))
         self._ranking.rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
+        self._remittances.prepare(live)
 
     def decide(self, key: str) -> Verdict:
         """The verdict on one bill of the books; of one that was not prepared, just as well."""
@@ -79,7 +82,14 @@ class Judge:
             choice.counterfactual,
             case.readiness,
             tuple(self._shown(key, by_key[one.key], one, score) for one, score in choice.shown),
-            Grounds(before=case.before, copy_of=case.copy_of, holds=case.holds, blocked=case.blocked, rest=choice.rest),
+            Grounds(
+                before=case.before,
+                copy_of=case.copy_of,
+                holds=case.holds,
+                blocked=case.blocked,
+                remittance=case.remittance,
+                rest=choice.rest,
+            ),
         )
 
     def _case(self, key: str) -> Case:
@@ -96,9 +106,11 @@ class Judge:
                 return Case((), *sound, before="gone")
             return Case([_standing(scored) for scored in self._candidates(key)], *sound, before="linked")
         standings = [self._with_taker(key, scored) for scored in self._candidates(key)]
-        if not any(one.taken_by is None and one.alone >= books.policy.review for one in standings):
-            standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
-        return Case(standings, *sound, copy_of=self._earlier_copy(key))
+        copy = self._earlier_copy(key)
+        if any(one.taken_by is None and one.alone >= books.policy.review for one in standings):
+            return Case(standings, *sound, copy_of=copy)
+        standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
+        return Case(standings, *sound, copy_of=copy, remittance=self._remittances.of(key))
 
     def _assess(self, key: str) -> Assessment:
         books, record = self._books, self._books.bills[key]
@@ -172,6 +184,11 @@ class Judge:
         for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
             wanted_by[todo[which]].append(books.bill_index.key(row))
         self._wanted_by |= wanted_by
+
+    def _wanting(self, entry: str) -> Sequence[str]:
+        """Live bills that an entry could belong to."""
+        self._find_rivals([entry])
+        return self._wanted_by.get(entry, ())
 
     def _rivals(self, key: str, entry: str, parts: Sequence[str]) -> list[str]:
         """Other open bills that the entry, or a payment that is part of it, could belong to."""

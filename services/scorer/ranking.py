@@ -3,7 +3,7 @@
 Bills are compared in batches; what was worked out is kept as long as the ranking is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +103,13 @@ class Ranking:
         if key not in self._entry_facts:
             self._entry_facts[key] = of_entry(self.entry(key))
         return self._entry_facts[key]
+
+    def alike(self, key: str, entries: Sequence[str]) -> list[float]:
+        """How alike a bill's and each entry's names are; 0 where one has none."""
+        bills, index = self._books.bill_index, self._books.index
+        ours = np.repeat(bills.rows["names"][[bills.row(key)]], len(entries), axis=0)
+        found = self._alike_of(ours, index.rows["names"][[index.row(one) for one in entries]])
+        return [float(score) for score in np.nan_to_num(found)]
 
     def _units(self, pairs: Pairs) -> Pairs:
         """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""

@@ -1,0 +1,107 @@
+"""Payments that fit no bill by themselves: whether they pay several at once, or one in parts."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, timedelta
+
+from services.scorer import model
+from services.scorer.books import Books
+from services.scorer.ranking import Ranking
+from services.scorer.sums import Item, covered_by, covers_bills, instalments
+
+_EARLY, _LATE = timedelta(days=10), timedelta(days=90)
+"""How long before a bill's date and after its due date a payment of it is looked for."""
+_BESIDE = timedelta(days=90)
+"""How far apart bills are dated that are paid at once."""
+_TRIED = 10
+"""Payments, and bills, that are tried: among many of them something fits by accident."""
+
+
+class Remittances:
+    """What payments say of bills that no entry of their own was found for; nothing is decided by it.
+
+    `wanted_by` tells which bills could belong to a payment. The books must not change meanwhile.
+    """
+
+    def __init__(self, books: Books, ranking: Ranking, wanted_by: Callable[[str], Sequence[str]]) -> None:
+        self._books = books
+        self._ranking = ranking
+        self._wanted_by = wanted_by
+        self._payments: dict[str, list[str]] = {}
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        """Look for the payments to the suppliers of all these bills at once."""
+        todo = [key for key in keys if key not in self._payments and not self._found(key)]
+        if not todo:
+            return
+        index = self._books.index
+        pairs = index.payments([self._ranking.query(key) for key in todo])
+        found: dict[str, list[str]] = {key: [] for key in todo}
+        for which, row in zip(pairs.which.tolist(), pairs.rows.tolist(), strict=True):
+            found[todo[which]].append(index.key(row))
+        self._payments |= found
+
+    def of(self, key: str) -> str | None:
+        """In words, the payments that make up a bill or that it is a part of; None without any."""
+        bill, ours = self._books.bill(key), self._books.facts_of(key)
+        if not ours.exact or ours.since is None or bill.total <= 0:
+            return None
+        self.prepare([key])
+        payments = _nearest(self._open(key, self._payments.get(key, [])), ours.until or ours.since)
+        if not payments:
+            return None
+        own = self._item(key)
+        for found in (covered_by(own, payments, bill.currency), instalments(own, payments, bill.currency)):
+            if found is not None:
+                return found.why
+        larger = [payment for payment in payments if payment.amount > bill.total]
+        bills = _nearest([own, *self._others(key)], ours.since) if larger else []
+        for payment in larger:
+            paid = covers_bills(payment, bills, bill.currency)
+            if paid is not None and own in paid.parts:
+                return paid.why
+        return None
+
+    def _found(self, key: str) -> bool:
+        """Whether an entry of its own is as good as found."""
+        ranked = self._ranking.of(key)
+        return bool(ranked) and ranked[0].alone >= self._books.policy.review
+
+    def _open(self, key: str, payments: Sequence[str]) -> Iterable[Item]:
+        """Those of the payments that are to this supplier, of these days, and nobody's yet."""
+        books, ours = self._books, self._books.facts_of(key)
+        ((currency, _),) = ours.exact
+        if ours.since is None:
+            return
+        first, last = ours.since - _EARLY, max(ours.since, ours.until or ours.since) + _LATE
+        alike = self._ranking.alike(key, payments)
+        for one, name in zip(payments, alike, strict=True):
+            theirs = self._ranking.facts(one)
+            amount = dict(theirs.exact).get(currency)
+            if amount is None or theirs.since is None or not first <= theirs.since <= last:
+                continue
+            taken = books.claims.get(one) is not None or books.invoice_of(one) is not None
+            if name < model.AGREES or taken or any(self._wants(other, one) for other in self._wanted_by(one)):
+                continue
+            yield Item(one.partition("-")[2], amount, theirs.since, theirs.text)
+
+    def _wants(self, bill: str, payment: str) -> bool:
+        theirs = self._ranking.candidate(bill, payment)
+        return theirs is not None and theirs.alone >= self._books.policy.review
+
+    def _others(self, key: str) -> Iterable[Item]:
+        """The supplier's other bills of these weeks that no entry was found for."""
+        books, ours = self._books, self._books.facts_of(key)
+        for other in books.bills_beside(key):
+            theirs = books.facts_of(other)
+            near = theirs.since is not None and ours.since is not None and abs(theirs.since - ours.since) <= _BESIDE
+            same = near and theirs.currencies == ours.currencies and books.bill(other).total > 0
+            if same and not self._found(other) and books.serves(other) is None:
+                yield self._item(other)
+
+    def _item(self, key: str) -> Item:
+        facts, bill = self._books.facts_of(key), self._books.bill(key)
+        return Item(self._books.bills[key].id, bill.total, facts.since, number=facts.number)
+
+
+def _nearest(items: Iterable[Item], day: date) -> list[Item]:
+    return sorted(items, key=lambda item: (abs((item.on - day).days) if item.on else _LATE.days, item.key))[:_TRIED]
