@@ -49,13 +49,16 @@ class Checks:
 
     async def keep_scheduled(self) -> None:
         """Schedule what is not scheduled every now and then, for as long as the service runs."""
+        rest = 0.0
         while not self._stopping:
-            try:
-                await self.schedule_forgotten()
-            except (RetryLater, nats.errors.Error) as error:
-                log.warning("scorer.checks_not_scheduled", error=error)
-            with anyio.move_on_after(WAKE_EVERY * random.uniform(0.5, 1.5)) as self._resting:
+            with anyio.move_on_after(rest) as self._resting:
                 await anyio.sleep_forever()
+            rest = WAKE_EVERY * random.uniform(0.5, 1.5)
+            if not self._stopping:
+                try:
+                    await self.schedule_forgotten()
+                except (RetryLater, nats.errors.Error) as error:
+                    log.warning("scorer.checks_not_scheduled", error=error)
 
     async def stop(self) -> None:
         """End `keep_scheduled`."""
@@ -123,7 +126,9 @@ class Checks:
         self, workspace: str, kind: NoticeKind, vendor: str, check: SelfCheck, why: str, fix: str | None = None
     ) -> None:
         notice = Notice(workspace=workspace, kind=kind, at=check.at, why=why, fix=fix)
-        await self._bus.notify(notice, key=f"{kind}-{workspace}-{vendor}")
+        proof = check.vendors.get(vendor)
+        identity = f"{proof.right}-{proof.cases}" if proof is not None else "spotless"
+        await self._bus.notify(notice, key=f"{kind}-{workspace}-{vendor}-{identity}")
 
 
 def _named(check: SelfCheck | None, vendor: str) -> str:
