@@ -1,12 +1,11 @@
 """How sure a share is that was measured on a few cases."""
 
-from functools import partial
-from math import exp, lgamma, log
+from math import exp, lgamma, log, log1p
 
 CONFIDENCE = 0.95
 """Of every twenty bounds at most one lies above the true share."""
 
-_HALVINGS = 60
+_HALVINGS = 50
 
 
 def at_least(right: int, cases: int, *, confidence: float = CONFIDENCE) -> float:
@@ -22,23 +21,14 @@ def at_least(right: int, cases: int, *, confidence: float = CONFIDENCE) -> float
         raise ValueError(f"confidence: {confidence} does not lie between 0 and 1")
     if right == 0:
         return 0.0
-    tail = partial(_or_more, right, cases)
+    below = cases - right >= right  # the shorter sum of the two
+    counts = range(right) if below else range(right, cases + 1)
+    ways = [(count, lgamma(cases + 1) - lgamma(count + 1) - lgamma(cases - count + 1)) for count in counts]
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if tail(middle) < 1 - confidence else (low, middle)
+        share = (low + high) / 2
+        is_right, is_wrong = log(share), log1p(-share)
+        chance = sum(exp(way + count * is_right + (cases - count) * is_wrong) for count, way in ways)
+        rarer = (1 - chance if below else chance) < 1 - confidence
+        low, high = (share, high) if rarer else (low, share)
     return low
-
-
-def _or_more(right: int, cases: int, share: float) -> float:
-    """The chance of `right` or more of `cases` when each is right with probability `share`; the shorter sum."""
-    if cases - right < right:
-        return sum(_exactly(count, cases, share) for count in range(right, cases + 1))
-    return 1.0 - sum(_exactly(count, cases, share) for count in range(right))
-
-
-def _exactly(right: int, cases: int, share: float) -> float:
-    if share in {0.0, 1.0}:
-        return float(right == cases * share)
-    ways = lgamma(cases + 1) - lgamma(right + 1) - lgamma(cases - right + 1)
-    return exp(ways + right * log(share) + (cases - right) * log(1 - share))
