@@ -132,6 +132,8 @@ class Memory:
 
         A confirmed name raises it, a refuted one lowers it; what is the vendor's own name as it stands stays so.
         """
+        if vendor not in self._lessons:  # most vendors: nobody was ever asked about them
+            return measured
         bounds = [found for found in (self.name_of(vendor, name) for name in names) if found is not None]
         floor = max((found.at_least for found in bounds), default=0.0)
         ceiling = min((found.at_most for found in bounds), default=1.0)
