@@ -316,38 +316,62 @@ Action = Literal["link", "create", "review", "refuse", "withdraw"]
 
 
 class FieldScore(Part, frozen=True, kw_only=True):
-    """How one field compares, in [0, 1]; `score` is None where one side does not say (neutral)."""
+    """How one field compares, in [0, 1]; `score` is None where one side does not say (neutral).
+
+    `worth` is what that adds to the candidate's log-odds, positive where it speaks for the candidate.
+    """
 
     score: float | None
+    worth: float = 0.0
     bill: str | None = None
     entry: str | None = None
     why: str | None = None
 
 
 class Candidate(Part, frozen=True, kw_only=True):
-    """An entry that may be the same document as the bill, and how sure that is, in [0, 1]."""
+    """An entry that may be the same document as the bill, and how sure that is, in [0, 1].
+
+    `score` is the probability that it is, the other candidates and "none of them" being what else may be true;
+    `alone` is the probability had it no competitors. `same_identity` says that the VAT number or IBAN is the same,
+    `also` names the entries that are one with it. `taken_by` is a bill with a better or equal right to it, which it
+    serves already if `claimed`, and whose number it shows if `numbered`. Where `alike`, nothing should be created
+    beside it unasked.
+    """
 
     entry: str
     kind: EntryKind
     score: float
     fields: dict[Field, FieldScore]
+    alone: float = 0.0
+    same_identity: bool = False
     also: tuple[str, ...] = ()
     taken_by: str | None = None
+    claimed: bool = False
+    numbered: bool = False
+    alike: bool = False
 
 
 class Readiness(Part, frozen=True, kw_only=True):
-    """How fit a bill is to be posted as it stands, in [0, 1], and what it lacks."""
+    """How fit a bill is to be posted as it stands, in [0, 1].
+
+    `lacks` are its shortcomings with what to do about each, `standing` is what is known of the counterparty,
+    `holds` are the policy's reasons to ask a person.
+    """
 
     score: float
     completeness: float
     counterparty: float
     policy: float
     lacks: tuple[str, ...] = ()
+    standing: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
 
 
 class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
     """What a workspace allows. A change makes a new version and applies to later records only.
 
+    `amount_cap` is in `cap_currency`, in the home currency of the books if that is None. `currencies` are all
+    that are allowed, any if empty; vendors are QuickBooks ids.
     `target` is the share of automatic decisions that must prove right for each vendor (see `SelfCheck`).
     """
 
@@ -358,6 +382,7 @@ class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
     target: float = 0.95
     currencies: tuple[str, ...] = ()
     amount_cap: Decimal | None = None
+    cap_currency: str | None = None
     blocked_vendors: tuple[str, ...] = ()
     review_vendors: tuple[str, ...] = ()
     closed_until: date | None = None
@@ -371,11 +396,28 @@ class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
             raise ValueError("policy: target must lie between 0 (never hold a vendor back) and below 1")
 
 
+class Grounds(Part, frozen=True, kw_only=True):
+    """What else a decision rests on than its candidates and the bill's readiness.
+
+    `before` is what became of the bill earlier: nothing, Weir made an entry, it is linked to the one candidate, or
+    the entry it was linked to is gone. `copy_of` is a bill of which this is a second entry; `holds` are the
+    policy's reasons to ask a person, `blocked` whether it refuses the vendor. `rest` are the odds of all candidates
+    that are not shown.
+    """
+
+    before: Literal["nothing", "made", "linked", "gone"] = "nothing"
+    copy_of: str | None = None
+    holds: tuple[str, ...] = ()
+    blocked: bool = False
+    rest: float = 0.0
+
+
 class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):
     """What should become of one bill version, and why; enough to reproduce it.
 
-    `score` is the probability that the best candidate is the same document; `gate` names what held back an
-    otherwise sufficient score; `counterfactual` says what would have changed the outcome.
+    `score` is the probability that Qonto holds the bill's document, and the candidates' scores say as which entry;
+    `gate` names what held back an otherwise sufficient score; `counterfactual` says what would have changed the
+    outcome.
     """
 
     id: str
@@ -397,6 +439,7 @@ class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):
     gate: str | None = None
     counterfactual: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    grounds: Grounds = Grounds()
 
     @property
     def key(self) -> str:

@@ -40,9 +40,11 @@ app.command(
     group=_WORK,
     help="What is connected, and how it stands.",
 )
+app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What a workspace lets Weir do by itself.")
 app.command(
     "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
 )
+app.command("services.scorer.explain:explain", name="explain", group=_WORK, help="Why a bill was decided as it was.")
 _RUN = {
     "puller": "Read QuickBooks.",
     "scorer": "Decide on bills.",
@@ -93,7 +95,7 @@ def _explain(name: str | None) -> None:
 
 def _missing(error: ModuleNotFoundError) -> str:
     command = _command() or "all"
-    extra = {"demo": "all", "up": "all", "score": "scorer"}.get(command, command)
+    extra = {"demo": "all", "up": "all", "score": "scorer", "explain": "scorer"}.get(command, command)
     return (
         f"`weir {command}` needs {error.name}, which is not installed; `pip install '.[{extra}]'` in a clone brings it"
     )

@@ -1,17 +1,23 @@
 """What the scorer knows of one workspace: its bills and vendors, what Qonto holds, who serves whom."""
 
-from collections.abc import Iterable
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from common.messages import Bill, Company, Entry, Policy, Record, Vendor
+from common.messages import Bill, Company, Customer, Entry, EntryKind, Policy, Record, TaxCode, Vendor
 from services.scorer import facts
+from services.scorer.columns import Tables
+from services.scorer.dealings import Dealings, Entered
 from services.scorer.facts import Facts
 from services.scorer.index import Index
+from services.scorer.packed import PackedEntries
+from services.scorer.readiness import History, Lists
 from services.scorer.references import agreement
 
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 _SAME_NUMBER = 0.9
+_LONGEST_NUMBER = 21
+"""Digits of the longest ids that QuickBooks gives."""
 
 
 @dataclass
@@ -26,29 +32,54 @@ class Books:
     policy: Policy = field(default_factory=Policy)
     bills: dict[str, Record] = field(default_factory=dict)
     vendors: dict[str, Vendor] = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: PackedEntries = field(default_factory=PackedEntries)
     made: dict[str, dict[str, Entry]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     vendors_known: bool = True
     home_currency: str | None = None
-    index: Index = field(default_factory=Index)
-    bill_index: Index = field(default_factory=Index)
+    company: Company | None = None
+    index: Index = field(init=False)
+    bill_index: Index = field(init=False)
+    _bill_facts: dict[str, Facts] = field(default_factory=dict)
     _served: dict[str, set[str]] = field(default_factory=dict)
     _settles: dict[str, Entry] = field(default_factory=dict)
+    _customers: defaultdict[str, dict[str, Customer]] = field(default_factory=lambda: defaultdict(dict))
+    _tax_codes: defaultdict[str, dict[str, TaxCode]] = field(default_factory=lambda: defaultdict(dict))
+    _dealings: Dealings = field(default_factory=Dealings)
+
+    def __post_init__(self) -> None:
+        tables = Tables()
+        self.index, self.bill_index = Index(tables), Index(tables)
 
     def take_record(self, record: Record) -> None:
-        """A bill, vendor or company as QuickBooks has it now; other kinds are not needed here."""
-        match record.body:
-            case Vendor() as vendor:
-                self.vendors[f"{record.realm}-{record.id}"] = vendor
-                self._refresh_bills_of(record.realm, record.id)
-            case Company() as company if company.home_currency != self.home_currency:
-                self.home_currency = company.home_currency
-                for key in self.bills:
-                    self._index_bill(key)
-            case _ if record.kind == "bill":
+        """A bill, vendor, customer, tax code or company as QuickBooks has it now; other kinds are not needed here."""
+        key = f"{record.realm}-{record.id}"
+        match record.kind, record.body:
+            case "bill", _:
                 self.bills[record.key] = record
                 self._index_bill(record.key)
+            case "vendor", Vendor() as vendor if not record.deleted:
+                self.vendors[key] = vendor
+                self._refresh_bills_of(record.realm, record.id)
+            case "vendor", _ if self.vendors.pop(key, None) is not None:
+                self._refresh_bills_of(record.realm, record.id)
+            case "customer", Customer() as customer if not record.deleted:
+                self._customers[record.realm][record.id] = customer
+            case "customer", _:
+                self._customers[record.realm].pop(record.id, None)
+            case "taxcode", TaxCode() as code if not record.deleted:
+                self._tax_codes[record.realm][record.id] = code
+            case "taxcode", _:
+                self._tax_codes[record.realm].pop(record.id, None)
+            case "company", Company() as company:
+                self.company = company
+                self._take_home_currency(company.home_currency)
+
+    def _take_home_currency(self, currency: str | None) -> None:
+        if currency != self.home_currency:
+            self.home_currency = currency
+            for key in self.bills:
+                self._index_bill(key)
 
     def take_entry(self, entry: Entry) -> None:
         """An entry as Qonto has it now."""
@@ -77,9 +108,15 @@ class Books:
         record = self.bills[key]
         if record.deleted or not isinstance(record.body, Bill):
             self.bill_index.remove(key)
+            self._bill_facts.pop(key, None)
+            self._dealings.drop(key)
             return
-        vendor = self.vendors.get(f"{record.realm}-{record.body.vendor.id}")
-        self.bill_index.add(facts.of_bill(key, record.body, vendor, self.home_currency))
+        vendor_key = f"{record.realm}-{record.body.vendor.id}"
+        self._dealings.take(key, vendor_key, self.entered(key), paid=record.body.paid)
+        vendor = self.vendors.get(vendor_key)
+        found = facts.of_bill(key, record.body, vendor, self.home_currency)
+        self._bill_facts[key] = found
+        self.bill_index.add(found)
 
     def _refresh_bills_of(self, realm: str, vendor: str) -> None:
         for key, record in self.bills.items():
@@ -97,9 +134,17 @@ class Books:
         """The vendor record of a bill."""
         return self.vendors.get(f"{self.bills[key].realm}-{self.bill(key).vendor.id}")
 
+    def history_of(self, key: str) -> History:
+        """What is known of a live bill's vendor from before it."""
+        return self._dealings.before(key)
+
+    def lists(self, realm: str) -> Lists:
+        """What QuickBooks lists of a company beside bills and vendors; a list that is empty was not read."""
+        return Lists(self._customers[realm] or None, self._tax_codes[realm] or None, self.company)
+
     def facts_of(self, key: str) -> Facts:
         """The facts of a live bill."""
-        return self.bill_index.facts(key)
+        return self._bill_facts[key]
 
     def serves(self, key: str) -> str | None:
         """The entry linked to this bill, as `{kind}-{id}`; the invoice where its payment is linked as well."""
@@ -118,18 +163,14 @@ class Books:
         settled = present is not None and present.live and transaction.partition("-")[2] in present.matched
         return present if settled else None
 
-    def rivals(self, key: str, entry: Facts) -> Iterable[str]:
-        """Other live bills that `entry` could belong to.
+    def may_want(self, key: str, kind: EntryKind) -> bool:
+        """Whether a live bill could still belong to an entry of this kind.
 
-        Not those that another entry of its kind is linked to; a bill whose invoice was found may still be the
-        one a payment is for. One that Weir made an entry for counts as before that: what is posted must not
-        change what is decided.
+        Not if another entry of the kind is linked to it; a bill whose invoice was found may still be the one a
+        payment is for. One that Weir made an entry for counts as before that: what is posted must not change
+        what is decided.
         """
-        kind = "transaction" if entry.payment else "invoice"
-        for other in self.bill_index.candidates(entry):
-            served = self._served.get(other, ())
-            if other != key and not any(one.startswith(kind) for one in served):
-                yield other
+        return not any(one.startswith(kind) for one in self._served.get(key, ()))
 
     def is_copy(self, one: str, other: str) -> bool:
         """Whether two bills are one document entered twice: supplier, total, and number (or date) agree."""
@@ -137,19 +178,14 @@ class Books:
         if (a.total, a.currency) != (b.total, b.currency):
             return False
         mine, theirs = self.facts_of(one), self.facts_of(other)
-        if a.vendor.id != b.vendor.id and not set(mine.names) & set(theirs.names):
+        if a.vendor.id != b.vendor.id and not {name.text for name in mine.names} & {name.text for name in theirs.names}:
             return False
         if mine.number is not None and theirs.number is not None:
             return agreement(mine.number, theirs.number) >= _SAME_NUMBER
         return mine.number is theirs.number and a.issued_on == b.issued_on
 
-    def earlier_copy(self, key: str) -> str | None:
-        """The bill of which this one is a second entry, if any: the first that was entered."""
-        copies = [other for other in self.bill_index.candidates(self.facts_of(key)) if self.is_copy(key, other)]
-        first = min((*copies, key), key=self.entered)
-        return first if first != key else None
-
-    def entered(self, key: str) -> tuple[datetime, int, str]:
+    def entered(self, key: str) -> Entered:
         """When a bill was entered, for telling the first of two."""
         record = self.bills[key]
-        return record.created_at or _OLDEST, int(record.id) if record.id.isdigit() else 0, record.id
+        number = int(record.id) if record.id.isdecimal() and len(record.id) <= _LONGEST_NUMBER else 0
+        return record.created_at or _OLDEST, number, record.id

@@ -1,34 +1,47 @@
-"""How sure a share is that was measured on a few cases."""
+"""How sure a share of right decisions is: the bound that counts, not the point."""
 
-from math import exp, lgamma, log, log1p
+from math import exp, isclose, lgamma, log, log1p
 
-CONFIDENCE = 0.95
-"""Of every twenty bounds at most one lies above the true share."""
-
-_HALVINGS = 50
+_STEPS = 100
+_NEGLIGIBLE = 1e-18
 
 
-def at_least(right: int, cases: int, *, confidence: float = CONFIDENCE) -> float:
-    """The one-sided lower bound of the true share of right cases, in [0, 1]; 0 where there are none.
+def lower_bound(right: int, total: int, confidence: float = 0.95) -> float:
+    """The share of right ones that is exceeded with `confidence`, having seen `right` of `total`; 0 without any.
 
-    Exact: the largest share under which so many right ones are still rarer than 1 - `confidence` (Clopper and
-    Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial", Biometrika
-    1934). ValueError unless 0 <= right <= cases and 0 < confidence < 1.
+    One-sided, exact: Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of
+    the Binomial" (Biometrika 1934). ValueError unless 0 <= right <= total and 0.5 <= confidence < 1.
     """
-    if not 0 <= right <= cases:
-        raise ValueError(f"right: {right} of {cases} cases is not possible")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: {confidence} does not lie between 0 and 1")
+    if not 0 <= right <= total:
+        raise ValueError(f"right must lie between 0 and total, not {right} of {total}")
+    if not 0.5 <= confidence < 1:
+        raise ValueError(f"confidence must be at least 0.5 and below 1, not {confidence}")
     if right == 0:
         return 0.0
-    below = cases - right >= right  # the shorter sum of the two
-    counts = range(right) if below else range(right, cases + 1)
-    ways = [(count, lgamma(cases + 1) - lgamma(count + 1) - lgamma(cases - count + 1)) for count in counts]
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        share = (low + high) / 2
-        is_right, is_wrong = log(share), log1p(-share)
-        chance = sum(exp(way + count * is_right + (cases - count) * is_wrong) for count, way in ways)
-        rarer = (1 - chance if below else chance) < 1 - confidence
-        low, high = (share, high) if rarer else (low, share)
+    chance = 1 - confidence
+    if right == total:
+        return float(chance ** (1 / total))
+    # The chance of so many right ones rises with the true share, and is a half or more at the share seen.
+    low, high = 0.0, right / total
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if _at_least(right, total, middle) < chance:
+            low = middle
+        else:
+            high = middle
+        if isclose(low, high, rel_tol=1e-14):
+            break
     return low
+
+
+def _at_least(right: int, total: int, share: float) -> float:
+    """The chance of `right` or more of `total`, for a true share of no more than `right / total`."""
+    ways = lgamma(total + 1) - lgamma(right + 1) - lgamma(total - right + 1)
+    term = exp(ways + right * log(share) + (total - right) * log1p(-share))
+    odds, chance = share / (1 - share), 0.0
+    for seen in range(right, total + 1):  # falls with every step, as `right` lies above the mean
+        chance += term
+        if term <= _NEGLIGIBLE * chance:
+            break
+        term *= odds * (total - seen) / (seen + 1)
+    return chance

@@ -1,170 +1,186 @@
-"""A bill against one entry, field by field."""
+"""Bills against entries, field by field, many pairs at a time.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import Decimal
+Scores lie in [0, 1]; NaN says that one side does not say, which counts for nothing. Amounts and days are
+compared as the whole numbers that `columns` keeps of them.
+"""
 
-from common.messages import Field, FieldScore
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.messages import Field
 from services.scorer import model
-from services.scorer.facts import Facts, Money, window
-from services.scorer.references import agreement, mentioned
+from services.scorer.columns import Rows
+from services.scorer.index import Index
+from services.scorer.postings import Numbers
+from services.scorer.references import agreement, mentioned, reference
 
-_NET = 0.9
-_CONVERTED = 0.86
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Alike = Callable[[NDArray[np.int32], NDArray[np.int32]], Floats]
+"""How alike the names of each pair are: the best of all pairings, NaN where a side has none."""
+
+FIELDS: tuple[Field, ...] = ("name", "amount", "date", "currency", "reference")
+"""The order of the columns of scores."""
+NAME, AMOUNT, DATE, CURRENCY, REFERENCE = range(5)
+
+AMOUNTS = (None, "equals the net amount", "equals the net amount in Qonto", "by the bill's exchange rate")
+"""Which amounts were compared, in words; total with total needs none."""
+_CEILINGS = (1.0, 0.9, 0.9, 0.86)
 _SLIP, _RATE_SLIP = 0.004, 0.03
 """The share by which amounts differ when they are half as close as equal ones, also after conversion."""
-_CENT_SLIP = Decimal("0.02")
-_CENT_SHARE = Decimal("0.001")
-"""Rounding: amounts this near, absolutely and in proportion, count as equal but for a cent."""
+_CENT_SLIP, _CENT_SHARE = 200, 0.001
+"""Rounding: amounts this near, in ten-thousandths and in proportion, count as equal but for a cent."""
+_CENT, _NEAREST = 0.98, 0.97
+_HALF_DATE = 9
+"""Days apart at which dates are half as close as equal ones."""
+_EARLY, _LATE = 1, 10
+"""Days before a bill's date and after its due date on which a payment is nothing unusual."""
+_CONVERTED = 0.6
+_FOUND = 0.95
 _CONFLICT = 0.849
 """Ceiling of the probability of a document with another invoice number: a person may still see it."""
 _OTHER_COMPANY = 0.5
 """Ceiling where the numbers in the two names contradict (Depot 12, Depot 14), whatever else agrees."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How one entry compares with one bill; `score` is the probability that they are the same document."""
+class Compared(NamedTuple):
+    """How each pair compares: `scores` has a column for each of FIELDS.
 
-    fields: dict[Field, FieldScore]
-    same_identity: bool = False
+    `same` says that the VAT number or IBAN is the same, `amounts` which amounts were compared (of AMOUNTS), `days`
+    how many days lie between the dates. `possible` are the pairs whose probability may be as high as was asked
+    for; of the others not everything was compared.
+    """
 
-    @property
-    def score(self) -> float:
-        """The probability, held down by what contradicts."""
-        scores = {field: compared.score for field, compared in self.fields.items()}
-        probability = model.probability(scores, same_identity=self.same_identity)
-        if scores["name"] == 0.0:
-            return min(probability, _OTHER_COMPANY)
-        return min(probability, _CONFLICT) if self.conflict else probability
-
-    @property
-    def conflict(self) -> bool:
-        """Whether the two have different invoice numbers."""
-        return self.fields["reference"].score == 0.0
-
-    @property
-    def agreeing(self) -> tuple[Field, ...]:
-        """The fields besides currency that speak for it."""
-        return tuple(
-            field
-            for field, compared in self.fields.items()
-            if field != "currency" and compared.score is not None and compared.score >= model.AGREES
-        )
-
-    def completed_by(self, payment: "Comparison") -> "Comparison":
-        """With what only the invoice's matched payment says; the invoice's own word counts first."""
-        fields = {
-            field: compared if compared.score is not None else payment.fields[field]
-            for field, compared in self.fields.items()
-        }
-        return Comparison(fields, self.same_identity or payment.same_identity)
+    scores: Floats
+    same: Flags
+    amounts: NDArray[np.int64]
+    days: NDArray[np.int64]
+    possible: Flags
 
 
-def compare(bill: Facts, entry: Facts, name_score: float | None) -> Comparison:
-    """Compare all fields; `name_score` comes from a batch (`names.similarities`), None where a name is missing."""
-    fields: dict[Field, FieldScore] = {
-        "name": _name(bill, entry, name_score),
-        "amount": _amount(bill, entry),
-        "date": _date(bill, entry),
-        "currency": _currency(bill, entry),
-        "reference": _reference(bill, entry),
-    }
-    same = bool((bill.vat and bill.vat == entry.vat) or (bill.iban and bill.iban == entry.iban))
-    return Comparison(fields, same)
+def compare(bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Alike, *, least: float = 0.0) -> Compared:
+    """Compare the bills in rows `of` with the entries in `rows`, pair by pair.
+
+    What costs most comes last, and only for pairs that may reach the probability `least`; what an invoice does not
+    say may be said by a payment it is matched with.
+    """
+    ours, theirs = bills.rows.take(of), entries.rows.take(rows)  # many times faster than by [ ]
+    scores = np.full((len(of), len(FIELDS)), np.nan)
+    scores[:, AMOUNT], amounts = _amount(ours, theirs)
+    scores[:, DATE], days = _date(ours, theirs)
+    scores[:, CURRENCY] = _currency(ours, theirs)
+    same = _equal(ours["vat"], theirs["vat"]) | _equal(ours["iban"], theirs["iban"])
+    unknown = np.isnan(scores) & theirs["matched"][:, None]
+    unknown[:, [NAME, REFERENCE]] = True
+    possible = _reachable(scores, same, unknown) >= least
+    for pair in _numbered(ours, theirs, scores, possible).tolist():
+        number, text = bills.text(of[pair]), entries.text(rows[pair])
+        scores[pair, REFERENCE] = _reference(number, text, bool(theirs["payment"][pair]))
+    unknown[:, REFERENCE] = np.isnan(scores[:, REFERENCE]) & theirs["matched"]
+    possible &= _reachable(scores, same, unknown) >= least
+    scores[possible, NAME] = alike(ours["names"][possible], theirs["names"][possible])
+    np.round(scores, 4, out=scores)
+    return Compared(scores, same, amounts, days, possible)
 
 
-def _name(bill: Facts, entry: Facts, score: float | None) -> FieldScore:
-    shown = [facts.names[0].text if facts.names else None for facts in (bill, entry)]
-    return FieldScore(score=_rounded(score), bill=shown[0], entry=shown[1])
+def probabilities(scores: Floats, same: Flags) -> Floats:
+    """The probability that each pair is the same document, held down by what contradicts."""
+    found = model.probabilities(scores, same)
+    found = np.where(scores[:, REFERENCE] == 0.0, np.minimum(found, _CONFLICT), found)
+    return np.where(scores[:, NAME] == 0.0, np.minimum(found, _OTHER_COMPANY), found)
 
 
-def _amount(bill: Facts, entry: Facts) -> FieldScore:
+def _reachable(scores: Floats, same: Flags, unknown: Flags) -> Floats:
+    """The most that each pair's probability can be while some fields are unknown."""
+    return model.probabilities(np.where(unknown & np.isnan(scores), 1.0, scores), same)
+
+
+def _equal(one: NDArray[np.int32], other: NDArray[np.int32]) -> Flags:
+    equal: Flags = (one == other) & (one != 0)
+    return equal
+
+
+def _amount(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
     """Total against total; else net against total (people mix them up); else converted by the bill's rate."""
+    total, in_qonto = (ours["exact"], ours["exact_currency"]), (theirs["exact"], theirs["exact_currency"])
+    net, net_in_qonto = ((rows["net"][:, None], rows["net_currency"][:, None]) for rows in (ours, theirs))
+    about = ours["about"][:, None], ours["about_currency"][:, None]
     tries = (
-        (_closest(bill.exact, entry.exact, _SLIP), 1.0, None),
-        (_closest(bill.net, entry.exact, _SLIP), _NET, "equals the net amount"),
-        (_closest(bill.exact, entry.net, _SLIP), _NET, "equals the net amount in Qonto"),
-        (_closest(bill.about, entry.exact, _RATE_SLIP), _CONVERTED, "by the bill's exchange rate"),
+        np.stack(
+            [
+                _closest(total, in_qonto, _SLIP),
+                _closest(net, in_qonto, _SLIP),
+                _closest(total, net_in_qonto, _SLIP),
+                _closest(about, in_qonto, _RATE_SLIP),
+            ]
+        )
+        * np.array(_CEILINGS)[:, None]
     )
-    known = [(closeness * ceiling, why) for closeness, ceiling, why in tries if closeness is not None]
-    shown = _shown(bill.exact), _shown(entry.exact or entry.net)
-    if not known:
-        one_sided = not bill.exact or not (entry.exact or entry.net)
-        return FieldScore(score=None if one_sided else 0.0, bill=shown[0], entry=shown[1])
-    score, why = max(known, key=lambda found: found[0])
-    return FieldScore(score=_rounded(score), bill=shown[0], entry=shown[1], why=why if score >= 0.5 else None)
-
-
-def _closest(left: Iterable[Money], right: Iterable[Money], scale: float) -> float | None:
-    """Closeness of the closest amounts in one currency; None if no currency is shared."""
-    found = [_closeness(a, b, scale) for currency, a in left for other, b in right if currency == other]
-    return max(found, default=None)
-
-
-def _closeness(a: Decimal, b: Decimal, scale: float) -> float:
-    """1 for equal amounts, a half where they differ by `scale` of the larger, falling towards 0."""
-    difference = abs(a - b)
-    if not difference:
-        return 1.0
-    if difference <= min(_CENT_SLIP, _CENT_SHARE * max(abs(a), abs(b))):
-        return 0.98
-    relative = float(difference / max(abs(a), abs(b)))
-    return min(0.97, 1 / (1 + (relative / scale) ** 2))
-
-
-def _date(bill: Facts, entry: Facts) -> FieldScore:
-    days = _days_apart(bill, entry)
-    return FieldScore(
-        score=None if days is None else _rounded(1 / (1 + (days / 9) ** 2)),
-        bill=bill.since.isoformat() if bill.since else None,
-        entry=entry.since.isoformat() if entry.since else None,
-        why=f"{days} days apart" if days else None,
+    which = tries.argmax(axis=0)
+    best = tries.max(axis=0, initial=-1.0)
+    stated = (ours["exact_currency"] != 0).any(axis=1) & (
+        (theirs["exact_currency"] != 0).any(axis=1) | (theirs["net_currency"] != 0)
     )
+    return np.where(best >= 0, best, np.where(stated, 0.0, np.nan)), np.where(best >= 0.5, which, 0)
 
 
-def _days_apart(bill: Facts, entry: Facts) -> int | None:
-    """Days between two documents' dates, or between a payment and the days it was expected on."""
-    if entry.payment:
-        expected = window(bill)
-        return None if expected is None or entry.since is None else _outside(entry.since, *expected)
-    if bill.since is None or entry.since is None:
-        return None
-    return abs((bill.since - entry.since).days)
+def _closest(ours: tuple[Numbers, Numbers], theirs: tuple[Numbers, Numbers], scale: float) -> Floats:
+    """Closeness of the closest amounts in one currency: 1 for equal ones, a half where they differ by `scale` of the
+    larger, falling towards 0; -1 if no currency is shared."""
+    (a, currency), (b, other) = _stated(*ours), _stated(*theirs)
+    if not currency.size or not other.size:
+        return np.full(len(currency), -1.0)
+    a, b = a[:, :, None], b[:, None, :]
+    difference = np.abs(a - b)
+    larger = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1)
+    found = np.minimum(_NEAREST, 1 / (1 + (difference / larger / scale) ** 2))
+    found = np.where(difference <= np.minimum(_CENT_SLIP, _CENT_SHARE * larger), _CENT, found)
+    found = np.where(difference == 0, 1.0, found)
+    shared = (currency[:, :, None] == other[:, None, :]) & (currency[:, :, None] != 0)
+    closest: Floats = np.where(shared, found, -1.0).max(axis=(1, 2))
+    return closest
 
 
-def _outside(day: date, first: date, last: date) -> int:
-    if day < first:
-        return (first - day) // timedelta(days=1)
-    return max(0, (day - last) // timedelta(days=1))
+def _stated(amounts: Numbers, currencies: Numbers) -> tuple[Numbers, Numbers]:
+    """Without the columns in which nobody states an amount."""
+    used = (currencies != 0).any(axis=0)
+    return amounts[:, used], currencies[:, used]
 
 
-def _currency(bill: Facts, entry: Facts) -> FieldScore:
-    shown = [", ".join(sorted(facts.currencies)) or None for facts in (bill, entry)]
-    score: float | None = 0.0
-    if not bill.currencies or not entry.currencies:
-        score = None
-    elif bill.currencies & entry.currencies:
-        score = 1.0
-    elif any(currency in entry.currencies for currency, _ in bill.about):
-        score = 0.6
-    return FieldScore(score=score, bill=shown[0], entry=shown[1])
+def _date(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
+    """By the days between two documents' dates, or between a payment and the days it was expected on."""
+    since, until, day = (rows.astype(np.int64) for rows in (ours["since"], ours["until"], theirs["since"]))
+    first, last = since - _EARLY, np.maximum(since, until) + _LATE
+    apart = np.where(theirs["payment"], np.maximum(0, np.maximum(first - day, day - last)), np.abs(since - day))
+    known = (since != 0) & (day != 0)
+    return np.where(known, 1 / (1 + (apart / _HALF_DATE) ** 2), np.nan), np.where(known, apart, 0)
 
 
-def _reference(bill: Facts, entry: Facts) -> FieldScore:
+def _currency(ours: Rows, theirs: Rows) -> Floats:
+    one, other = ours["currencies"], theirs["currencies"]
+    shared = ((one[:, :, None] == other[:, None, :]) & (one[:, :, None] != 0)).any(axis=(1, 2))
+    converted = ((ours["about_currency"][:, None] == other) & (other != 0)).any(axis=1)
+    known = (one != 0).any(axis=1) & (other != 0).any(axis=1)
+    return np.where(known, np.where(shared, 1.0, np.where(converted, _CONVERTED, 0.0)), np.nan)
+
+
+def _numbered(ours: Rows, theirs: Rows, scores: Floats, possible: Flags) -> Numbers:
+    """The pairs whose numbers have to be read; two that have nothing in common contradict without that."""
+    both = ours["numbered"] & theirs["numbered"]
+    common = ((ours["number"] == theirs["number"]) & (ours["number"] != 0)).any(axis=1)
+    scores[both & ~common, REFERENCE] = 0.0
+    return np.flatnonzero(possible & ((both & common) | (ours["numbered"] & theirs["payment"])))
+
+
+def _reference(number: str, text: str, payment: bool) -> float:
     """Two invoice numbers agree or contradict; in a payment's free text a number is found or says nothing."""
-    score: float | None = None
-    if bill.number is not None and entry.payment:
-        score = 0.95 if mentioned(bill.number, entry.text) else None
-    elif bill.number is not None and entry.number is not None:
-        score = agreement(bill.number, entry.number)
-    return FieldScore(score=score, bill=bill.text or None, entry=entry.text or None)
-
-
-def _shown(amounts: Iterable[Money]) -> str | None:
-    return " / ".join(f"{amount} {currency}" for currency, amount in amounts) or None
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 4)
+    mine = reference(number)
+    if mine is None:
+        return np.nan
+    if payment:
+        return _FOUND if mentioned(mine, text) else np.nan
+    other = reference(text)
+    return np.nan if other is None else agreement(mine, other)

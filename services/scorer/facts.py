@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 from schwifty import IBAN
 from stdnum.eu import vat as eu_vat
 
-from common.messages import Bill, Entry, Vendor
+from common.messages import Bill, Entry, Field, Vendor
 from common.quickbooks import NO_CURRENCY
 from services.scorer.names import Name, name
 from services.scorer.references import Reference, reference
@@ -25,6 +25,7 @@ class Facts:
     """One document or payment. `exact` amounts must fit to the cent, `about` only roughly (exchange rates).
 
     `since` and `until` bound the days on which the counterpart is expected; for a document both are its date.
+    `matched` are the payments that Qonto matched an invoice with.
     """
 
     key: str
@@ -40,11 +41,26 @@ class Facts:
     vat: str | None = None
     iban: str | None = None
     payment: bool = False
+    matched: tuple[str, ...] = ()
 
     @property
     def heads(self) -> frozenset[str]:
         """The first letters of each word of the names: what is left of a word that was cut or misspelt."""
         return frozenset(word[:_HEAD] for name in self.names for word in (*name.tokens, name.joined) if len(word) > 1)
+
+    def shown(self, field: Field) -> str | None:
+        """What the document says in a field, as people read it; None if nothing."""
+        match field:
+            case "name":
+                return self.names[0].text if self.names else None
+            case "amount":
+                return " / ".join(f"{amount} {currency}" for currency, amount in self.exact or self.net) or None
+            case "date":
+                return self.since.isoformat() if self.since else None
+            case "currency":
+                return ", ".join(sorted(self.currencies)) or None
+            case "reference":
+                return self.text or None
 
 
 def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None) -> Facts:
@@ -94,14 +110,13 @@ def of_entry(entry: Entry) -> Facts:
         vat=_vat(entry.vat_number),
         iban=_iban(entry.iban),
         payment=payment,
+        matched=payments_of(entry),
     )
 
 
-def window(bill: Facts) -> tuple[date, date] | None:
-    """The days on which a payment of the bill is nothing unusual."""
-    if bill.since is None:
-        return None
-    return bill.since - timedelta(days=1), max(bill.since, bill.until or bill.since) + timedelta(days=10)
+def payments_of(entry: Entry) -> tuple[str, ...]:
+    """The keys of the payments that Qonto matched an invoice with."""
+    return tuple(f"transaction-{ident}" for ident in entry.matched)
 
 
 def _names(raw: Sequence[str | None], *, label: bool = False) -> tuple[Name, ...]:

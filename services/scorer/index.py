@@ -1,131 +1,257 @@
-"""Finds the few documents that could be the same, at a cost that hardly grows with how many there are."""
+"""Finds the few documents that could be the same, at a cost that hardly grows with how many there are.
+
+A document is filed under keys: its amount, its amount beside the beginning of each word of its names, its
+number, its identities, its words. What shares a key with another, or one next to it, is worth comparing.
+"""
 
 import re
-from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Iterable
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from math import floor, log
+from typing import NamedTuple
 
-from services.scorer.facts import Facts
+import numpy as np
 
-_CENTS = Decimal("0.02")
-"""Amounts this near lead to each other all by themselves; rounding is no more."""
-_NEAR = Decimal("0.01")
-"""The share by which amounts of one supplier may differ."""
-_CONVERTED = Decimal("0.04")
+from services.scorer.columns import FILED_BY, ROW, Rows, Tables, steps
+from services.scorer.facts import Facts, Money
+from services.scorer.names import Name
+from services.scorer.postings import Numbers, Postings, distinct
+
+_BLOCK = 800
+"""Ten-thousandths of a unit that one key of amounts spans."""
+_CENTS = 200
+"""Ten-thousandths by which amounts may differ that lead to each other all by themselves; rounding is no more."""
+_STEP = log(1.006)
+_CONVERTED_STEP = log(1.04)
+"""What one key of amounts of one supplier spans, as a logarithm, also where they were converted."""
+_NEAR, _CONVERTED = 0.005, 0.04
+"""The share by which amounts of one supplier may differ, also where they were converted."""
 _TELLING = 8
 """A word of at most so many documents leads to them all by itself."""
+_TELLING_ALONE = 512
+"""The same for a document without an amount, which has little else that leads anywhere."""
+_SHARED = 64
+"""Documents of one amount up to which the amount leads to them all by itself."""
+_SLACK = 16
+"""One row in so many may be dead before the rows are packed."""
+_FEW = 256
+"""Dead rows that are not worth packing."""
 _DIGITS = re.compile(r"[0-9]{4,}")
 
-_Amounts = list[tuple[Decimal, str]]
+
+class Pairs(NamedTuple):
+    """Which of the documents asked about is worth comparing with which row; each pair once, in order."""
+
+    which: Numbers
+    rows: Numbers
+
+
+class Query(NamedTuple):
+    """What to look for to find what may be the same as the document `key`.
+
+    `amounts` are the keys of its amounts, followed only where few share them; `converted` matter only among documents
+    whose amounts were converted; a word of at most `telling` documents is followed.
+    """
+
+    key: str
+    amounts: list[int]
+    keys: list[int]
+    converted: list[int]
+    words: set[str]
+    telling: int
 
 
 class Index:
-    """Documents by amount, number, identity and rare words; add, change and remove at any time."""
+    """Documents by amount, number, identity and rare words; add, change and remove at any time.
 
-    def __init__(self) -> None:
-        self._facts: dict[str, Facts] = {}
-        self._amounts: defaultdict[tuple[str, ...], _Amounts] = defaultdict(list)
-        self._keyed: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    What it finds depends on which documents it holds, never on how they came there.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._bytes = bytearray()
+        self.rows: Rows = np.empty(0, ROW)
+        self._make_room(_FEW)
+        self._texts: list[str] = []
+        self._keys: list[str] = []
+        self._row_of: dict[str, int] = {}
+        self._postings = Postings()
+        self._words: Counter[str] = Counter()
+        self._converted = 0
 
     def __len__(self) -> int:
-        return len(self._facts)
+        return len(self._row_of)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._facts
+        return key in self._row_of
+
+    def key(self, row: int) -> str:
+        """The key of the document in a row."""
+        return self._keys[row]
+
+    def text(self, row: int) -> str:
+        """The number of the document in a row, or all that a payment says."""
+        return self._texts[row]
+
+    def row(self, key: str) -> int:
+        """The row of a document until the next change, -1 if it is not there."""
+        return self._row_of.get(key, -1)
 
     def add(self, facts: Facts) -> None:
         """Add a document, or put its new facts in place of the old."""
+        fresh = self.tables.row(facts)
+        known = self._row_of.get(facts.key)
+        if known is not None and self._texts[known] == facts.text and self._filed_alike(known, fresh):
+            self._write(known, fresh)
+            return
         self.remove(facts.key)
-        self._facts[facts.key] = facts
-        for place, amount in _places(facts):
-            insort(self._amounts[place], (amount, facts.key))
-        for key in _keys(facts):
-            self._keyed[key].add(facts.key)
+        row = len(self._keys)
+        if row == len(self.rows):
+            self._make_room(2 * row)
+        self._write(row, fresh)
+        self._texts.append(facts.text)
+        self._keys.append(facts.key)
+        self._row_of[facts.key] = row
+        self._postings.add(row, _filed(facts))
+        self._words.update(_words(facts.names))
+        self._converted += bool(facts.about)
 
     def remove(self, key: str) -> None:
         """Forget a document; one that is not there is fine."""
-        facts = self._facts.pop(key, None)
-        if facts is None:
+        row = self._row_of.pop(key, None)
+        if row is None:
             return
-        for place, amount in _places(facts):
-            _drop(self._amounts[place], (amount, key))
-        for name in _keys(facts):
-            self._keyed[name].discard(key)
-            if not self._keyed[name]:
-                del self._keyed[name]
+        gone = self.rows[row]
+        self._words -= Counter(_words(map(self.tables.names.value, filter(None, gone["names"].tolist()))))
+        self._converted -= bool(gone["about_currency"])
+        self.rows["alive"][row] = False
+        if len(self._keys) - len(self) > max(_FEW, len(self) // _SLACK):
+            self._pack()
 
-    def facts(self, key: str) -> Facts:
-        """The facts of a document; KeyError if it is not there."""
-        return self._facts[key]
+    def candidates(self, queries: Sequence[Query]) -> Pairs:
+        """What is worth comparing with each of these documents, itself left out."""
+        amounts: list[int] = []
+        others: list[int] = []
+        of_amounts: list[int] = []
+        of_others: list[int] = []
+        for position, query in enumerate(queries):
+            amounts += query.amounts
+            of_amounts += [position] * len(query.amounts)
+            found = query.keys + (query.converted if self._converted else []) + self._telling(query)
+            others += found
+            of_others += [position] * len(found)
+        alone = self._find(amounts, of_amounts)
+        alone = alone[np.bincount(alone >> 32, minlength=len(queries))[alone >> 32] <= _SHARED]
+        pairs = distinct(np.concatenate([alone, self._find(others, of_others)]))
+        which, rows = pairs >> 32, pairs & 0xFFFFFFFF
+        another = np.array([self.row(query.key) for query in queries], np.int64)[which] != rows
+        return Pairs(which[another], rows[another])
 
-    def candidates(self, facts: Facts) -> list[str]:
-        """Keys of documents worth comparing with `facts`, sorted."""
-        found: set[str] = set()
-        for currency, amount in (*facts.exact, *facts.net):
-            found |= self._within((currency,), amount, _CENTS)
-            for head in facts.heads:
-                found |= self._within((currency, head), amount, abs(amount) * _NEAR)
-        for head in facts.heads:
-            for currency, amount in facts.exact:
-                found |= self._within((currency, head, "converted"), amount, abs(amount) * _CONVERTED)
-            for currency, amount in facts.about:
-                found |= self._within((currency, head), amount, abs(amount) * _CONVERTED)
-        for key in _keys(facts):
-            holders = self._keyed.get(key, set())
-            if key[0] != "word" or len(holders) <= _TELLING or not facts.exact:
-                found |= holders
-        for word in _words(facts):
-            found |= self._keyed.get(("unread", word), set())
-        found.discard(facts.key)
-        return sorted(found)
+    def _telling(self, query: Query) -> list[int]:
+        """The keys of the words that few documents have."""
+        return [hash(("word", word)) for word in query.words if self._words[word] <= query.telling]
 
-    def _within(self, place: tuple[str, ...], amount: Decimal, slack: Decimal) -> set[str]:
-        amounts = self._amounts.get(place, [])
-        first = bisect_left(amounts, (amount - slack, ""))
-        found: set[str] = set()
-        for position in range(first, len(amounts)):
-            value, key = amounts[position]
-            if value > amount + slack:
-                break
-            found.add(key)
-        return found
+    def _find(self, keys: list[int], documents: list[int]) -> Numbers:
+        """Live rows that hold the keys, each as the document's position × 2³² + the row, once."""
+        found = self._postings.find(keys)
+        live = self.rows["alive"][found.rows]
+        positions = np.array(documents, np.int64)[found.which[live]]
+        return distinct((positions << 32) | found.rows[live])
+
+    def _filed_alike(self, row: int, fresh: bytes) -> bool:
+        """Whether a row with these bytes would be found under the same keys, the texts being equal."""
+        begin = row * ROW.itemsize
+        return self._bytes[begin : begin + FILED_BY] == fresh[:FILED_BY]
+
+    def _write(self, row: int, fresh: bytes) -> None:
+        begin = row * ROW.itemsize
+        self._bytes[begin : begin + ROW.itemsize] = fresh
+
+    def _make_room(self, rows: int) -> None:
+        grown = bytearray(rows * ROW.itemsize)
+        grown[: len(self._bytes)] = self._bytes
+        self._bytes = grown
+        self.rows = np.frombuffer(grown, ROW)
+
+    def _pack(self) -> None:
+        """Number the rows anew, the dead ones left out."""
+        alive = np.flatnonzero(self.rows["alive"][: len(self._keys)])
+        renumbered = np.full(len(self._keys), -1, np.int64)
+        renumbered[alive] = np.arange(len(alive))
+        self._postings = self._postings.kept(renumbered)
+        self._bytes = bytearray(self.rows[alive].tobytes())
+        self._make_room(max(_FEW, len(alive) * 3 // 2))
+        self._texts = [self._texts[row] for row in alive]
+        self._keys = [self._keys[row] for row in alive]
+        self._row_of = {key: row for row, key in enumerate(self._keys)}
 
 
-def _keys(facts: Facts) -> Iterable[tuple[str, str]]:
+def query(facts: Facts) -> Query:
+    """What to look for to find what may be the same as this document."""
+    heads, words = facts.heads, _words(facts.names)
+    keys = [hash(("unread", word)) for word in words]
+    keys += _identities(facts)
+    amounts: list[int] = []
+    for currency, amount in _amounts(facts.exact, facts.net):
+        blocks = {(amount - _CENTS) // _BLOCK, (amount + _CENTS) // _BLOCK}
+        amounts += [hash(("amount", currency, block)) for block in blocks]
+        keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _NEAR) for head in heads]
+    for currency, amount in _amounts(facts.about):
+        keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _CONVERTED) for head in heads]
+    converted = [
+        hash(("converted", currency, head, rung))
+        for currency, amount in _amounts(facts.exact)
+        for rung in _rungs(amount, _CONVERTED, _CONVERTED_STEP)
+        for head in heads
+    ]
+    return Query(facts.key, amounts, keys, converted, words, _TELLING if facts.exact else _TELLING_ALONE)
+
+
+def _filed(facts: Facts) -> set[int]:
+    """The keys a document is filed under."""
+    keys = set(_identities(facts))
+    for currency, amount in _amounts(facts.exact, facts.net):
+        keys.add(hash(("amount", currency, amount // _BLOCK)))
+        keys.update(hash(("near", currency, head, _rung(amount))) for head in facts.heads)
+    for currency, amount in _amounts(facts.about):
+        keys.update(hash(("converted", currency, head, _rung(amount, _CONVERTED_STEP))) for head in facts.heads)
+    for word in _words(facts.names):
+        keys.add(hash(("word", word)))
+        if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
+            keys.add(hash(("unread", word)))
+    return keys
+
+
+def _identities(facts: Facts) -> Iterable[int]:
     if facts.number is not None:
-        yield "number", facts.number.core
+        yield hash(("number", facts.number.core))
         if facts.number.digits:
-            yield "digits", facts.number.digits
+            yield hash(("digits", facts.number.digits))
     if facts.payment:
         for digits in _DIGITS.findall(facts.text):
-            yield "digits", digits.lstrip("0")
+            yield hash(("digits", digits.lstrip("0")))
     if facts.vat:
-        yield "vat", facts.vat
+        yield hash(("vat", facts.vat))
     if facts.iban:
-        yield "iban", facts.iban
-    for word in _words(facts):
-        yield "word", word
-        if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
-            yield "unread", word
+        yield hash(("iban", facts.iban))
 
 
-def _words(facts: Facts) -> set[str]:
-    return {token for name in facts.names for token in name.tokens if len(token) > 3}
+def _amounts(*known: Iterable[Money]) -> set[tuple[str, int]]:
+    """Amounts in whole steps; of one beyond all measure nobody says anything."""
+    whole = ((currency, steps(amount)) for currency, amount in chain(*known))
+    return {(currency, amount) for currency, amount in whole if amount}
 
 
-def _places(facts: Facts) -> Iterable[tuple[tuple[str, ...], Decimal]]:
-    """Where the amounts of a document are kept: by currency, and by currency and the beginnings of its words."""
-    for currency, amount in dict.fromkeys((*facts.exact, *facts.net)):
-        yield (currency,), amount
-        for head in facts.heads:
-            yield (currency, head), amount
-    for currency, amount in facts.about:
-        for head in facts.heads:
-            yield (currency, head, "converted"), amount
+def _words(names: Iterable[Name]) -> set[str]:
+    return {token for name in names for token in name.tokens if len(token) > 3}
 
 
-def _drop(amounts: _Amounts, item: tuple[Decimal, str]) -> None:
-    position = bisect_left(amounts, item)
-    if position < len(amounts) and amounts[position] == item:
-        del amounts[position]
+def _rung(amount: int, step: float = _STEP) -> int:
+    return floor(log(abs(amount)) / step)
+
+
+def _rungs(amount: int, share: float, step: float = _STEP) -> range:
+    """The rungs of all amounts that differ from this one by at most a share."""
+    height, reach = log(abs(amount)) / step, -log(1 - share) / step
+    return range(floor(height - reach), floor(height + reach) + 1)

@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from math import exp
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.messages import Field
 
 VERSION = "2026.11.1"
@@ -54,3 +57,14 @@ def probability(scores: Mapping[Field, float | None], *, same_identity: bool = F
     if same_identity:
         total += IDENTITY
     return 1 / (1 + exp(-total))
+
+
+def probabilities(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The same for many pairs: a column of scores for each field of WORTH, NaN where one side does not say."""
+    total = np.where(same, PRIOR + IDENTITY, PRIOR)
+    for column, table in enumerate(WORTH.values()):
+        places, values = np.array(table).T
+        worths = np.interp(scores[:, column], places, values)
+        total = total + np.where(np.isnan(worths), 0.0, worths)
+    found: NDArray[np.float64] = 1 / (1 + np.exp(-total))
+    return found

@@ -3,167 +3,187 @@
 Measured on public sets of company names, string ratios alone find 6 in 10 safely, and token sets, which
 find 8 in 10, take "orange" for "orange cyberdefense". So a measure only proposes: the words left over on
 either side decide. Other numbers say other company; left-over words on both sides do too, unless they look
-like one word misspelt; left-over words on one side make a part of the name at best.
+like one word misspelt; left-over words on one side make a part of the name at best. What is shared counts by
+how well it tells suppliers apart, in general and in the workspace (`Rarity`). The legal form is kept apart
+from the words: the same words with a form of another family are a weaker agreement, never a contradiction.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from sys import intern
+from zlib import crc32
 
 import numpy as np
-from cleanco import basename
 from rapidfuzz import fuzz
 from rapidfuzz.process import cpdist
 
+from services.scorer import legal_forms, spelling
+from services.scorer.legal_forms import Form
+from services.scorer.rarity import Rarity
+from services.scorer.spelling import fold
+from services.scorer.telling import BANK_JARGON, COMMON, JOINING, NOT_TELLING_ALONE, PLACES
+
+__all__ = ["Name", "fold", "name", "pairings", "similarities"]
+
 _JOINED = 0.98  # the same but for small words, or spaced differently
+_PLURAL = 0.93  # a final s more or less
 _IN_LABEL = 0.9  # a bank's text holds the whole name
 _PLACE = 0.86  # nothing but a country or "international" on top
 _SUBSET = 0.84  # two or more telling words shared, further words on one side only; or cut in the middle of a word
+_OWN = 0.82  # one word shared, but no other supplier of the workspace has it; or the other's initials
 _PART = 0.7  # one telling word shared, further words on one side only
+_COMMON_PART = 0.6  # the same, where many suppliers have the word
 _OTHER = 0.55  # telling words on both sides that differ
+_OTHER_FORM = 0.84
+"""What a legal form of another family leaves of a likeness: a perfect one still agrees, a partial one does not."""
 _TYPO = 85.0
 """Ratio from which left-over words count as one word misspelt."""
+_RELATED = _TYPO / 100 - 0.25
+"""Measure below which two names without a telling word in common are unrelated."""
 _TYPO_LENGTH = 5
 _CUT_OFF = 8
 """Letters that must be left of a name cut in the middle of a word; banks cut shorter still."""
 _CUT_OFF_LABEL = 5
-_LETTERS = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_])+(?!\S)")
-_ROMAN = re.compile(r"(?=[ivx]{2,})x{0,3}(?:ix|iv|v?i{0,3})\Z")
-_JOINING = frozenset("the la le les el los de du des der die das van von of d l and".split())
-_PLACES = frozenset(
-    "europe european eu emea france paris deutschland germany berlin italia italy espana spain iberica nederland "
-    "netherlands belgium belgique schweiz suisse switzerland osterreich austria uk usa us ireland luxembourg "
-    "international intl global worldwide".split()
-)
-_TELL_NOBODY_APART = frozenset(
-    "group groupe gruppe holding holdings services service solutions systems consulting management beheer trading "
-    "industries industrie partners associates investments investment government foundation corporation business".split()
-)
-_COMMON = _TELL_NOBODY_APART | _JOINING | _PLACES
-
-# What cleanco leaves standing, above all at home of Qonto's customers; compared without dots and accents.
-_LEGAL_FORMS = frozenset(
-    word
-    for line in (
-        "sarl sas sasu sa sci scop eurl snc gie earl selarl scea",
-        "jsc ojsc pjsc cjsc oao ooo zao pao ооо оао зао пао ао",
-        "gmbh ag kg ohg ug gbr ek co cokg mbh se aktiengesellschaft",
-        "bv nv bvba vof srl sprl cvba",
-        "sl slu sau scoop scp spa srls",
-        "ltd limited llc llp plc inc corp corporation incorporated company ab oy as aps",
-    )
-    for word in line.split()
-)
-_FORM_PHRASES = re.compile(
-    r"\b(?:societe (?:a responsabilite limitee|par actions simplifiee(?: unipersonnelle)?|anonyme)"
-    r"|gesellschaft mit beschrankter haftung|besloten vennootschap|sociedad limitada|societa a responsabilita limitata"
-    r"|(?:open |public |closed )?joint stock company|limited liability company|public limited company"
-    r"|societatea cu raspundere limitata|общество с ограниченнои ответственностью|акционерное общество|sp z o o|o o o"
-    r"|s a r l|s a s u|s a s|s r l|s l u|s l|s a|b v b a|b v|n v|s p a|g m b h)\b"
-)
-_BANK_JARGON = frozenset(
-    word
-    for line in (
-        "prlv sepa vir virement cb carte card paiement payment facture invoice",
-        "direct debit transfer ref inst recu emis",
-    )
-    for word in line.split()
-)
-_LIGATURES = str.maketrans({"ø": "o", "ł": "l", "œ": "oe", "æ": "ae", "đ": "d"})
-"""Letters that Unicode does not take apart into a plain one and its sign."""
-_AND = {"&": " and ", "+": " and ", "@": " at "}
-_SAME = {"et": "and", "und": "and", "en": "and", "y": "and", "e": "and", "u": "and"}
+_ACRONYM = 3
+_BITS = 127
+"""Words are told apart by so many bits, once for all of them and once for those that tell suppliers apart."""
+_TELLING = 1 << _BITS
+_HAS_NUMBER = _TELLING << _BITS
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name ready to compare: its words in order and as a set, run together, and the numbers in it."""
+    """A name ready to compare: its words in order, the numbers in it, and the family of its legal form.
+
+    Kept by the hundred thousand, so whatever is cheap to derive is not stored.
+    """
 
     text: str
     tokens: tuple[str, ...]
     numbers: frozenset[str]
+    form: Form | None = None
     label: bool = False
-    words: frozenset[str] = field(init=False, compare=False)
-    joined: str = field(init=False, compare=False)
+    signature: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "words", frozenset(self.tokens))
-        object.__setattr__(self, "joined", "".join(self.tokens))
+        """Two signatures without a bit in common are of names without a word in common, nor numbers in both."""
+        bits = _HAS_NUMBER if self.numbers else 0
+        for word in self.tokens:
+            if word not in JOINING:
+                bit = 1 << crc32(word.encode()) % _BITS
+                bits |= bit if word in COMMON else bit | bit * _TELLING
+        object.__setattr__(self, "signature", bits)
+
+    def __hash__(self) -> int:
+        return hash(self.text)  # a string keeps its hash, a tuple of strings does not
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Its different words."""
+        return frozenset(self.tokens)
+
+    @property
+    def joined(self) -> str:
+        """Its words run together."""
+        return "".join(self.tokens)
 
 
-def fold(text: str) -> str:
-    """Lower case without accents or punctuation, words parted by single blanks."""
-    for sign, word in _AND.items():
-        text = text.replace(sign, word)
-    text = text.replace("’", "").replace("'", "")
-    decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_LIGATURES))
-    plain = "".join(char if char.isalnum() else " " for char in decomposed if not unicodedata.combining(char))
-    return " ".join(plain.split())
-
-
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def name(raw: str, *, label: bool = False) -> Name:
     """The comparable form of `raw`; `label` says that a bank wrote it, jargon and numbers of its own included."""
-    whole = _FORM_PHRASES.sub(" ", fold(raw)) if _FORM_PHRASES.search(fold(raw)) else raw
-    bare = _FORM_PHRASES.sub(" ", fold(basename(basename(whole)) or whole))
-    words = [_SAME.get(word, word) for word in _LETTERS.sub(lambda run: run.group().replace(" ", ""), bare).split()]
-    kept = [word for word in words if word not in _LEGAL_FORMS and word != "and"]
-    if label:
-        kept = [word for word in kept if word not in _BANK_JARGON and not word.isdigit()]
-    kept = kept or words
-    numbers = frozenset() if label else frozenset(filter(None, map(_number, kept)))
-    return Name(" ".join(kept), tuple(kept), numbers, label)
+    bare, form = legal_forms.split(spelling.words(raw))
+    joined = spelling.initials_joined(bare)
+    ours = [word for word in joined if word not in BANK_JARGON and not word.isdigit()] if label else joined
+    full = list(spelling.written_out(ours or joined))
+    kept = tuple(intern(word) for word in full if word != "and") or tuple(map(intern, full))
+    numbers = _NONE if label else frozenset(filter(None, map(spelling.number, kept)))
+    return Name(" ".join(kept), kept, numbers or _NONE, form, label)
 
 
-def _number(word: str) -> str | None:
-    """What makes a word a number: its digits without leading zeros, or a Roman numeral above one."""
-    digits = "".join(char for char in word if char.isdigit())
-    if digits:
-        return digits.lstrip("0") or "0"
-    return word if _ROMAN.match(word) else None
+def similarities(pairs: Sequence[tuple[Name, Name]], rarity: Rarity | None = None) -> list[float]:
+    """How alike each pair is, in [0, 1]; 0 where the numbers contradict.
 
-
-def similarities(pairs: Sequence[tuple[Name, Name]]) -> list[float]:
-    """How alike each pair is, in [0, 1]; the measures run over all pairs in one batch."""
+    Nearly all pairs are unrelated: no word in common, nothing alike, and the shorter is not found within the
+    longer letter by letter, as an abbreviation would be. Those are told in one batch; the others are judged.
+    Without `rarity` words are judged by the built-in tables alone.
+    """
     if not pairs:
         return []
     left, right = [a.text for a, _ in pairs], [b.text for _, b in pairs]
-    plain = cpdist(left, right, scorer=fuzz.ratio)
-    by_token = cpdist(left, right, scorer=fuzz.token_sort_ratio)
-    measured = (np.maximum(plain, by_token) / 100).tolist()
-    return [_judged(a, b, score) for (a, b), score in zip(pairs, measured, strict=True)]
+    measured = cpdist(left, right, scorer=fuzz.ratio, dtype=np.float64) / 100
+    lengths, others = (np.fromiter(map(len, texts), np.intp, len(pairs)) for texts in (left, right))
+    # The ratio is twice the letters in common, in order, over all letters.
+    within = measured * (lengths + others) / 2 > np.minimum(lengths, others) - 0.5
+    touching = [a.signature & b.signature for a, b in pairs]
+    found: list[float] = np.minimum(measured, _OTHER).tolist()
+    chosen = np.flatnonzero((measured >= _RELATED) | within | np.fromiter(map(bool, touching), np.bool_, len(pairs)))
+    places = chosen.tolist()
+    by_token = cpdist(
+        [left[at] for at in places], [right[at] for at in places], scorer=fuzz.token_sort_ratio, dtype=np.float64
+    )
+    likely = np.maximum(measured[chosen], by_token / 100)
+    telling = [touching[at] >= _TELLING for at in places]
+    judged = (likely >= _RELATED) | within[chosen] | np.array(telling, np.bool_)
+    for at, score, judge in zip(places, likely.tolist(), judged.tolist(), strict=True):
+        found[at] = _judged(*pairs[at], score, rarity) if judge else min(score, _OTHER)
+    return found
 
 
-def _judged(a: Name, b: Name, measured: float) -> float:
-    """A measure only proposes; what is left over on either side decides."""
+def _judged(a: Name, b: Name, measured: float, rarity: Rarity | None) -> float:
+    """A measure only proposes; numbers, words and legal form decide, in this order."""
     if a.numbers and b.numbers and not (a.numbers <= b.numbers or b.numbers <= a.numbers):
         return 0.0
+    score = _by_words(a, b, measured, rarity)
+    return score * _OTHER_FORM if a.form and b.form and a.form != b.form and score > _OTHER else score
+
+
+def _by_words(a: Name, b: Name, measured: float, rarity: Rarity | None) -> float:
+    """What is left over on either side decides."""
+    ours, theirs = a.words, b.words
+    shared = ours & theirs
+    if measured < _RELATED and shared <= COMMON:
+        return _SUBSET if _cut_off(a, b) else _OWN if _initials(a, b) else min(measured, _OTHER)
     if a.joined == b.joined:
         return 1.0 if a.joined else 0.0
-    ours, theirs = a.words, b.words
-    if measured < _TYPO / 100 - 0.25 and ours.isdisjoint(theirs):
-        # Two unrelated names: by far the most frequent case, and nothing below could lift it.
-        return _SUBSET if _cut_off(a, b) else min(measured, _OTHER)
-    if sorted(a.tokens) == sorted(b.tokens) and any(len(word) > 1 for word in ours):
+    if ours == theirs and sorted(a.tokens) == sorted(b.tokens) and any(len(word) > 1 for word in ours):
         return 1.0
-    only_a, only_b = ours - theirs - _JOINING, theirs - ours - _JOINING
-    shared = (ours & theirs) - _COMMON
+    only_a, only_b = ours - theirs - JOINING, theirs - ours - JOINING
     if not only_a and not only_b:
-        return _JOINED if shared else _OTHER
+        return _JOINED if shared - COMMON else _OTHER
+    if only_a and only_b:
+        if _plural(only_a, only_b):
+            return _PLURAL
+        if _cut_off(a, b):
+            return _SUBSET
+        return measured if _misspelt(only_a, only_b) else min(measured, _OTHER)
     if _cut_off(a, b):
         return _SUBSET
-    if only_a and only_b:
-        return measured if _misspelt(only_a, only_b) else min(measured, _OTHER)
-    extra = only_a or only_b
-    if (b if only_b else a).label and not extra & _COMMON and (len(shared) >= 2 or sum(map(len, shared)) >= 6):
-        return _IN_LABEL
-    if extra <= _PLACES and sum(map(len, shared)) >= _TYPO_LENGTH:
+    whole = a if only_b else b
+    return _part(whole, only_a or only_b, measured, label=(b if only_b else a).label, rarity=rarity)
+
+
+def _part(whole: Name, extra: frozenset[str], measured: float, *, label: bool, rarity: Rarity | None) -> float:
+    """One name is the other and `extra`: how much that says depends on the words they share."""
+    shared = whole.words - COMMON
+    telling = {word for word in shared if not (rarity and rarity.common(word))}
+    letters = sum(map(len, telling))
+    if label and not extra & COMMON and (len(telling) >= 2 or letters >= 6):
+        ambiguous = rarity is not None and len(telling) == 1 and rarity.shared(*telling)
+        return _SUBSET if ambiguous else _IN_LABEL
+    if extra <= PLACES and letters >= _TYPO_LENGTH:
         return _PLACE
-    if len(shared) >= 2 and sum(map(len, shared)) >= 8:
+    if len(telling) >= 2 and letters >= 8:
         return _SUBSET
-    return min(measured, _PART)
+    if rarity is not None and letters >= _TYPO_LENGTH and any(map(rarity.own, telling - NOT_TELLING_ALONE)):
+        return _OWN
+    return min(measured, _PART if telling or not shared else _COMMON_PART)
+
+
+def _plural(only_a: frozenset[str], only_b: frozenset[str]) -> bool:
+    """Whether nothing but a final s, of a plural or a genitive, tells the words apart."""
+    return min(map(len, only_a | only_b)) >= 4 and {w.rstrip("s") for w in only_a} == {w.rstrip("s") for w in only_b}
 
 
 def _misspelt(only_a: frozenset[str], only_b: frozenset[str]) -> bool:
@@ -178,6 +198,15 @@ def _cut_off(a: Name, b: Name) -> bool:
     short, long = (a.text, b.text) if len(a.text) < len(b.text) else (b.text, a.text)
     least = _CUT_OFF_LABEL if a.label or b.label else _CUT_OFF
     return len(short) >= least and long.startswith(short) and long[len(short)] != " "
+
+
+def _initials(a: Name, b: Name) -> bool:
+    """Whether one is a single word made of the first letters of the other's, small words counted or not."""
+    short, long = (a, b) if len(a.tokens) < len(b.tokens) else (b, a)
+    if len(short.tokens) != 1 or len(short.text) < _ACRONYM:
+        return False
+    told = [word[0] for word in long.tokens if word not in JOINING]
+    return short.text in {"".join(told), "".join(word[0] for word in long.tokens)}
 
 
 def pairings(first: Iterable[Name], second: Iterable[Name]) -> list[tuple[Name, Name]]:

@@ -1,15 +1,65 @@
-"""How fit a bill is to be posted as it stands: completeness, counterparty, policy."""
+"""How fit a bill is to be posted as it stands: completeness, counterparty, policy.
 
+Each shortcoming costs a part of completeness or of the counterparty's strength, by the tables below, and is named
+with what to do about it. The costs were set so that a complete bill of an ordinary vendor is ready (0.85), any
+single missing field leaves it for a person (0.55), and several at once refuse it. What nobody knows counts for
+nothing, so a fact that is added and sound never lowers a bill's readiness.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import date, timedelta
 
-from common.messages import Bill, Policy, Readiness, Vendor
+from common.messages import Bill, Company, Customer, Policy, Readiness, TaxCode, Vendor
 from common.quickbooks import NO_CURRENCY
-
-_SLIP = Decimal("0.05")
-"""Lines, tax and total may differ by rounding of each line."""
+from services.scorer import tax
+from services.scorer.identity import iban_is_valid, tax_number_is_valid
+from services.scorer.policy import blocked, holds
 
 _COMPLETENESS, _COUNTERPARTY = 0.6, 0.4
+
+OLDEST = date(1990, 1, 1)
+"""A bill dated before this was misdated."""
+AHEAD = timedelta(days=90)
+"""How far a bill may be dated ahead (rents and subscriptions are)."""
+
+_NEWCOMER = 0.05
+"""What it costs that nothing speaks for a vendor yet; halved by each thing that does."""
+_ENOUGH = 3
+"""Earlier bills paid from which on more of them say no more."""
+
+_Table = Sequence[tuple[float, str | None]]
+"""What a shortcoming costs, and how it is named; None where the bill does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the books know of a vendor from before this bill.
+
+    `bills` were entered earlier, `paid` of them are paid, the first is of `since`. `aliases` are names of the vendor
+    that people confirmed, `iban` is the account it was paid to.
+    """
+
+    bills: int = 0
+    paid: int = 0
+    since: date | None = None
+    aliases: int = 0
+    iban: str | None = None
+
+
+_UNKNOWN = History()
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What QuickBooks lists beside bills and vendors, by id; None where nobody has that list."""
+
+    customers: Mapping[str, Customer] | None = None
+    tax_codes: Mapping[str, TaxCode] | None = None
+    company: Company | None = None
+
+
+NO_LISTS = Lists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,68 +71,171 @@ class Assessment:
     blocked: bool
 
 
-def assess(bill: Bill, vendor: Vendor | None, policy: Policy, *, vendors_known: bool = True) -> Assessment:
+def assess(
+    bill: Bill,
+    vendor: Vendor | None,
+    policy: Policy,
+    *,
+    vendors_known: bool = True,
+    history: History | None = None,
+    lists: Lists = NO_LISTS,
+    today: date | None = None,
+) -> Assessment:
     """Assess one bill; every shortcoming is named in `lacks`.
 
-    Where nobody has a list of vendors (`vendors_known` False), that none is found counts for nothing.
+    Where nobody has a list of vendors (`vendors_known` False), that none is found counts for nothing; `history` is
+    None where nobody knows it. `today` is the day for which a bill is too far ahead; None does not look.
     """
-    lacks: list[str] = []
-    completeness = 1.0
-    for cost, missing, what in (
-        (0.9, bill.total <= 0, "a total above zero"),
-        (0.35, not bill.number, "a supplier invoice number"),
-        (0.3, bill.issued_on is None, "a date"),
-        (0.3, bill.currency == NO_CURRENCY, "a currency"),
-        (0.3, not _adds_up(bill), "lines and tax that add up to the total"),
-        (0.05, bill.due_on is None, "a due date"),
-    ):
-        if missing:
-            completeness -= cost
-            lacks.append(what)
-    counterparty = 1.0
-    for cost, missing, what in (
-        (0.7, vendor is None and vendors_known, "a vendor record"),
-        (0.5, vendor is not None and not vendor.active, "an active vendor"),
-        (0.2, vendor is not None and not _reachable(vendor, bill), "an address, e-mail or tax number of the vendor"),
-    ):
-        if missing:
-            counterparty -= cost
-            lacks.append(what)
-    completeness, counterparty = max(0.0, completeness), max(0.0, counterparty)
-    holds = _holds(bill, policy)
-    blocked = bill.vendor.id in policy.blocked_vendors
+    known = history or _UNKNOWN
+    gaps = _gaps(bill, lists, today)
+    proofs = _proofs(bill, vendor, known)
+    facts = _facts(bill, vendor, vendors_known)
+    doubts = _doubts(bill, vendor, known, lists)
+    unproven = 0.5 ** len(proofs)
+    completeness = _left(_cost(gaps))
+    # Whom one knows one doubts less.
+    counterparty = _left(_cost(facts) + _cost(doubts) * (1 + unproven) / 2 + _NEWCOMER * unproven)
+    held, barred = holds(bill, policy, lists.company), blocked(bill, policy)
     score = _COMPLETENESS * completeness + _COUNTERPARTY * counterparty
+    if barred:
+        score = 0.0
+    elif held:  # for a person to decide, however ready it is otherwise
+        score = min(score, (policy.review + policy.auto) / 2)
     readiness = Readiness(
         score=round(score, 4),
         completeness=round(completeness, 4),
         counterparty=round(counterparty, 4),
-        policy=0.0 if holds or blocked else 1.0,
-        lacks=tuple(lacks),
+        policy=0.0 if held or barred else 1.0,
+        lacks=tuple(what for _, what in (*gaps, *facts, *doubts) if what is not None),
+        standing=_standing(history, proofs),
+        holds=(*(("the vendor is blocked",) if barred else ()), *held),
     )
-    return Assessment(readiness, holds, blocked)
+    return Assessment(readiness, held, barred)
 
 
-def _adds_up(bill: Bill) -> bool:
-    """Whether the lines, net or gross, and the tax make the total."""
-    if not bill.lines:
-        return False
-    net = sum((line.amount for line in bill.lines), Decimal(0))
-    slack = _SLIP * len(bill.lines)
-    return any(abs(total - bill.total) <= slack for total in (net, net + (bill.tax or Decimal(0))))
+def _gaps(bill: Bill, lists: Lists, today: date | None) -> _Table:
+    """What the bill itself lacks."""
+    codes = lists.tax_codes
+    return (
+        (0.9, _if(bill.total <= 0, "a total above zero (enter the amounts in QuickBooks)")),
+        (0.35, _if(not (bill.number or "").strip(), "a supplier invoice number (enter it as Bill no. in QuickBooks)")),
+        (0.3, _date(bill, today)),
+        (0.3, _currency(bill)),
+        (0.3, tax.contradiction(bill, codes)),
+        (0.1, tax.doubtful_codes(bill, codes) if codes is not None else None),
+        (0.05, _due_date(bill)),
+    )
+
+
+def _facts(bill: Bill, vendor: Vendor | None, vendors_known: bool) -> _Table:
+    """What stands against the vendor whatever is known of it."""
+    name = bill.vendor.name or bill.vendor.id
+    missing = inactive = None
+    if vendor is None and vendors_known:
+        missing = f"a vendor record ({name} is gone or was merged: choose the vendor in QuickBooks and save the bill)"
+    elif vendor is not None and not vendor.active:
+        inactive = f"an active vendor ({name} is inactive: make it active in QuickBooks, or choose another)"
+    return (0.7, missing), (0.5, inactive)
+
+
+def _doubts(bill: Bill, vendor: Vendor | None, history: History, lists: Lists) -> _Table:
+    """What may be wrong with the counterparty, the less so the better it is known."""
+    return (
+        (0.2, _if(vendor is not None and not _reachable(vendor, bill), _REACH)),
+        (0.4, _if(_tax_number(bill, vendor) is False, _VAT)),
+        (0.4, _if(iban_is_valid(history.iban) is False, _IBAN)),
+        (0.35, _customers(bill, lists.customers)),
+    )
+
+
+_REACH = "an address, e-mail or tax number of the vendor (enter one in QuickBooks)"
+_VAT = "a valid VAT number of the vendor (its check digits are wrong: compare it with the invoice)"
+_IBAN = "a valid IBAN of the vendor (its check digits are wrong: compare it with the invoice)"
+
+
+def _proofs(bill: Bill, vendor: Vendor | None, history: History) -> list[str]:
+    """What speaks for the vendor, one entry for each thing that does."""
+    found: list[str] = []
+    if _tax_number(bill, vendor):
+        found.append("its VAT number is valid")
+    if iban_is_valid(history.iban):
+        found.append("its IBAN is valid")
+    if history.aliases > 0:
+        found.append(f"{_many(history.aliases, 'name')} of it confirmed by people")
+    if history.paid > 0:
+        since = f" since {history.since.isoformat()}" if history.since else ""
+        paid = f"{history.paid} of {_many(history.bills, 'earlier bill')} paid{since}"
+        found += [paid] * min(history.paid, _ENOUGH)
+    return found
+
+
+def _standing(history: History | None, proofs: Sequence[str]) -> tuple[str, ...]:
+    said = list(dict.fromkeys(proofs))
+    if history is not None and history.paid <= 0:
+        said.append(f"{_many(history.bills, 'earlier bill')}, none paid" if history.bills else "no earlier bill")
+    return tuple(said)
+
+
+def _date(bill: Bill, today: date | None) -> str | None:
+    if bill.issued_on is None:
+        return "a date (enter it in QuickBooks)"
+    if bill.issued_on < OLDEST or (today is not None and bill.issued_on > today + AHEAD):
+        return f"a plausible date ({bill.issued_on.isoformat()} is too far off: correct it in QuickBooks)"
+    return None
+
+
+def _due_date(bill: Bill) -> str | None:
+    if bill.due_on is None:
+        return "a due date (enter it in QuickBooks)"
+    if bill.issued_on is not None and bill.due_on < bill.issued_on:
+        return f"a due date after its date ({bill.due_on.isoformat()} is before it: correct one of them in QuickBooks)"
+    return None
+
+
+def _currency(bill: Bill) -> str | None:
+    code = bill.currency
+    if code == NO_CURRENCY or len(code) != 3 or not (code.isascii() and code.isalpha() and code.isupper()):
+        return "a currency (choose it in QuickBooks)"
+    return None
+
+
+def _customers(bill: Bill, customers: Mapping[str, Customer] | None) -> str | None:
+    """Customers to whom lines are billed on and who cannot be billed."""
+    if customers is None:
+        return None
+    named = {line.customer.id: line.customer for line in bill.lines if line.customer is not None}
+    wrong = []
+    for ident, ref in named.items():
+        customer = customers.get(ident)
+        if customer is None:
+            wrong.append(f"{ref.name or ident} does not exist")
+        elif not customer.active:
+            wrong.append(f"{customer.name} is inactive")
+    return f"customers that can be billed ({', '.join(wrong)}: choose another on the line)" if wrong else None
+
+
+def _tax_number(bill: Bill, vendor: Vendor | None) -> bool | None:
+    if vendor is None:
+        return None
+    address = vendor.address or bill.vendor_address
+    return tax_number_is_valid(vendor.tax_identifier, address.country if address else None)
 
 
 def _reachable(vendor: Vendor, bill: Bill) -> bool:
     return bool(vendor.address or bill.vendor_address or vendor.email or vendor.tax_identifier or vendor.phone)
 
 
-def _holds(bill: Bill, policy: Policy) -> tuple[str, ...]:
-    holds = []
-    if policy.currencies and bill.currency not in policy.currencies:
-        holds.append(f"bills in {bill.currency} are for a person to decide")
-    if policy.amount_cap is not None and bill.total > policy.amount_cap:
-        holds.append(f"bills above {policy.amount_cap} are for a person to decide")
-    if bill.vendor.id in policy.review_vendors:
-        holds.append("every bill of this vendor is for a person to decide")
-    if policy.closed_until is not None and bill.issued_on is not None and bill.issued_on <= policy.closed_until:
-        holds.append(f"the period up to {policy.closed_until.isoformat()} is closed")
-    return tuple(holds)
+def _cost(table: _Table) -> float:
+    return sum(cost for cost, what in table if what is not None)
+
+
+def _left(cost: float) -> float:
+    return max(0.0, 1.0 - cost)
+
+
+def _if(missing: bool, what: str) -> str | None:
+    return what if missing else None
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

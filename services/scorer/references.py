@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 SHORTEST = 4
 """Digits or characters below which a number says too little to be found in free text."""
@@ -30,6 +31,7 @@ class Reference:
     seen: str
 
 
+@lru_cache(maxsize=10_000)
 def reference(raw: str | None) -> Reference | None:
     """The comparable form of an invoice number; None if it holds no digit."""
     text = re.sub(r"[^0-9A-Z]", " ", (raw or "").upper())
@@ -56,6 +58,17 @@ def agreement(a: Reference, b: Reference) -> float:
     if len(short) > SHORTEST and long.endswith(short):
         return 0.85
     return 0.0
+
+
+def traits(number: Reference) -> tuple[str, ...]:
+    """Five texts of which two numbers that agree at all have at least one in common, each in its place; "" is none."""
+    return (
+        number.squeezed,
+        number.core,
+        number.digits if len(number.digits) >= SHORTEST else "",
+        number.seen if len(number.seen) > SHORTEST else "",
+        number.core[-SHORTEST - 1 :] if len(number.core) > SHORTEST else "",
+    )
 
 
 def mentioned(number: Reference, text: str) -> bool:

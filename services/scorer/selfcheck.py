@@ -11,7 +11,7 @@ from math import floor
 from typing import NamedTuple
 
 from common.messages import Action, Decision, Precision, ReviewClosed, SelfCheck
-from services.scorer.bounds import at_least
+from services.scorer.bounds import lower_bound
 
 STANDS = timedelta(days=30)
 """A decision nobody objected to for so long is right: a month's books were closed over it."""
@@ -90,7 +90,7 @@ def _since(decisions: Iterable[Decision], automatic: Decision) -> datetime:
 
 def measured(right: int, cases: int, name: str | None = None) -> Precision:
     """The share of right cases with its bound, which is rounded down."""
-    bound = floor(at_least(right, cases) * 10_000) / 10_000
+    bound = floor(lower_bound(right, cases) * 10_000) / 10_000
     return Precision(right=right, cases=cases, at_least=bound, name=name)
 
 

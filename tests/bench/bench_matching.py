@@ -18,7 +18,8 @@ from rapidfuzz import fuzz
 
 from common.messages import Entry, Record, Ref
 from services.scorer.books import Books
-from services.scorer.decide import Judge
+from services.scorer.index import query
+from services.scorer.judge import Judge
 from services.scorer.names import Name, name, similarities
 from tests.scorer.cases import MAY, bill, books, invoice, vendor
 
@@ -117,7 +118,7 @@ def main(sizes: Sequence[int] = SIZES) -> None:
         fed = time.perf_counter() - began
         seconds = timed(lambda found=found: decide_all(found))  # type: ignore[misc]
         times = sorted(decide_all(found))
-        candidates = [len(found.index.candidates(found.facts_of(key))) for key in found.bills]
+        candidates = [len(found.index.candidates([query(found.facts_of(key))]).rows) for key in found.bills]
         every = [(found.facts_of(key).names[0], name(entries[0].counterparty or "")) for key in list(found.bills)[:200]]
         full = timed(lambda every=every: one_by_one(every)) / len(every) * size * BILLS  # type: ignore[misc]
         smallest = smallest or seconds

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.messages import Bill, BillLine, Entry, Policy, Record, Ref, Vendor
 from services.scorer.books import Books
-from services.scorer.decide import Judge, Verdict
+from services.scorer.judge import Judge, Verdict
 
 WS, REALM = "fictional-lock", "9"
 MAY = date(2026, 5, 1)

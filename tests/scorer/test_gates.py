@@ -5,8 +5,23 @@ from decimal import Decimal
 
 import pytest
 
-from common.messages import Policy, Ref
-from tests.scorer.cases import MAY, bill, books, decided, invoice, key, outcome, payment, vendor, verdicts
+from common.messages import Policy, Record, Ref, VendorCredit
+from tests.scorer.cases import (
+    MAY,
+    NAME,
+    NOON,
+    REALM,
+    WS,
+    bill,
+    books,
+    decided,
+    invoice,
+    key,
+    outcome,
+    payment,
+    vendor,
+    verdicts,
+)
 
 
 def test_the_same_document_is_linked() -> None:
@@ -262,3 +277,36 @@ def test_a_rejected_revision_does_not_hide_the_one_before() -> None:
     rejected = invoice("new", origin=key("1"), revision=2, status="rejected")
     verdict = decided(bill(), old, new, rejected)
     assert "already" in verdict.why
+
+
+def test_an_invoice_that_turns_out_to_be_a_credit_note_is_a_candidate_no_longer() -> None:
+    credit = invoice(credit_note=True)
+    assert decided(bill(), invoice(), credit).candidates == ()
+    # Not even for the bill that it was linked to, nor through the payment that Qonto matched it with.
+    linked = decided(bill(), invoice(), credit, claims={"invoice-e1": key("1")})
+    assert (linked.action, linked.gate, linked.candidates) == ("review", "changed", ())
+    paid_back = decided(bill(), invoice(credit_note=True, matched=("t1",)), payment())
+    assert (paid_back.action, paid_back.candidates) == ("create", ())
+    # And back again, when Qonto has read it anew.
+    assert outcome(decided(bill(), credit, invoice())) == ("link", None, "e1")
+
+
+def test_a_suppliers_credit_is_no_bill_and_has_no_right_to_an_entry() -> None:
+    credit = Record(
+        workspace=WS,
+        realm=REALM,
+        id="2",
+        kind="vendorcredit",
+        content_hash="c",
+        pulled_at=NOON,
+        body=VendorCredit(
+            vendor=Ref(id="7", name=NAME),
+            total=Decimal("120.00"),
+            currency="EUR",
+            number="F-2026-1001",
+            issued_on=MAY,
+        ),
+    )
+    found = books([vendor(), credit, bill()], [invoice()])
+    assert set(found.bills) == {key("1")}
+    assert outcome(verdicts(found)["1"]) == ("link", None, "e1")

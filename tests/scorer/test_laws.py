@@ -5,14 +5,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.messages import Bill, Entry, Policy, Record, Ref
-from services.scorer.compare import Comparison, compare
+from common.messages import Entry, Policy, Record, Ref
 from services.scorer.decide import EVIDENCE
-from services.scorer.facts import of_bill, of_entry
-from services.scorer.names import similarities
+from services.scorer.ranking import Ranking, Scored
 from tests.scorer.cases import MAY, bill, books, decided, invoice, key, outcome, payment, vendor, verdicts
 
 NAMES = ("Sluice & Sons SARL", "SLUICE AND SONS", "Floodgate Works GmbH", "Lock Four Millwork", "Depot 12", "Depot 14")
@@ -150,12 +149,10 @@ def test_the_same_books_give_the_same_verdicts(world: tuple[list[Record], list[E
     assert verdicts(books(*world)) == verdicts(books(*world))
 
 
-def compared(record: Record, entry: Entry) -> Comparison:
+def compared(record: Record, entry: Entry) -> Scored:
     """The comparison of one bill and one entry, looked up or not."""
-    assert isinstance(record.body, Bill)
-    ours, theirs = of_bill("b", record.body, None), of_entry(entry)
-    pairs = [(a, b) for a in ours.names for b in theirs.names]
-    return compare(ours, theirs, max(similarities(pairs), default=None))
+    ((_, found),) = Ranking(books([record], [entry])).score(np.array([0]), np.array([0]), least=0.0)
+    return found
 
 
 @settings(max_examples=400, deadline=None)
@@ -175,7 +172,7 @@ def test_moving_the_amount_away_never_raises_the_score(
     near, far = (
         compared(bill(total=total, number=number), make(amount=max(amount, Decimal("0.01")))) for amount in amounts
     )
-    assert far.score <= near.score
+    assert far.alone <= near.alone
 
 
 @settings(max_examples=400, deadline=None)
@@ -193,7 +190,7 @@ def test_moving_the_date_away_never_raises_the_score(
     days = [MAY + timedelta(days=step if later else -step) for step in steps]
     make = payment if as_payment else invoice
     near, far = (compared(record, make(issued_on=day, paid_on=day if as_payment else None)) for day in days)
-    assert far.score <= near.score
+    assert far.alone <= near.alone
 
 
 @given(missing=st.sets(st.sampled_from(["counterparty", "amount", "issued_on", "currency", "number"])))
@@ -201,12 +198,12 @@ def test_a_missing_field_says_nothing(missing: set[str]) -> None:
     absent: dict[str, Any] = dict.fromkeys(missing)
     found = compared(bill(), invoice(**absent))
     names = {"counterparty": "name", "issued_on": "date", "number": "reference"}
-    for field in missing:
-        assert found.fields[names.get(field, field)].score is None  # type: ignore[index]
     everything = compared(bill(), invoice())
-    assert found.score <= everything.score
-    for field, score in found.fields.items():
-        assert score.score in (None, everything.fields[field].score)
+    assert found.alone <= everything.alone
+    for field in missing:
+        assert found.named[names.get(field, field)] is None  # type: ignore[index]
+    for name, score in found.named.items():
+        assert score in (None, everything.named[name])
 
 
 def test_a_bill_with_one_field_missing_is_still_found() -> None:

@@ -1,7 +1,6 @@
-"""What proves a decision right or wrong, how sure a share of few cases is, and who is held back."""
+"""What proves a decision right or wrong, and who is held back."""
 
 from datetime import datetime, timedelta
-from math import comb
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.messages import Candidate, Decision, FieldScore, Policy, Precision, ReviewClosed
-from services.scorer.bounds import at_least
 from services.scorer.selfcheck import GATE, STANDS, Answered, case, changes, checked, hold, measured
 from tests.scorer.cases import NOON, REALM, WS
 
@@ -153,53 +151,6 @@ def test_nothing_tells_nothing() -> None:
     assert case([], [answered("created", SOON)], NOW) is None
     assert case([decided("review", LONG_AGO)], [], NOW) is None
     assert case([decided("review", LONG_AGO)], [answered("created", SOON)], NOW) is None
-
-
-# Bounds.
-
-
-@pytest.mark.parametrize(
-    "right, cases, bound",
-    [
-        (598, 598, 0.9950),
-        (946, 947, 0.9950),
-        (299, 299, 0.9900),
-        (0, 0, 0.0),
-        (0, 7, 0.0),
-        (1, 1, 0.0500),
-        (7, 9, 0.4504),
-        (92, 93, 0.9500),
-        (10, 10, 0.7411),
-        (5, 10, 0.2224),
-    ],
-)
-def test_the_bound_is_clopper_and_pearsons(right: int, cases: int, bound: float) -> None:
-    assert at_least(right, cases) == pytest.approx(bound, abs=5e-5)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 60).flatmap(lambda cases: st.tuples(st.integers(1, cases), st.just(cases))))
-def test_under_the_bound_so_many_right_ones_are_as_rare_as_promised(counts: tuple[int, int]) -> None:
-    right, cases = counts
-    share = at_least(right, cases)
-    tail = sum(comb(cases, one) * share**one * (1 - share) ** (cases - one) for one in range(right, cases + 1))
-    assert tail == pytest.approx(0.05, abs=1e-9)
-    assert share < right / cases
-    assert share < at_least(right, cases, confidence=0.9)
-
-
-@given(st.integers(0, 400), st.integers(1, 400))
-@settings(max_examples=20, deadline=None)
-def test_more_right_ones_raise_the_bound_and_more_wrong_ones_lower_it(right: int, wrong: int) -> None:
-    cases = right + wrong
-    assert at_least(right, cases + 1) <= at_least(right, cases) < at_least(right + 1, cases + 1)
-
-
-def test_impossible_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="right: 8 of 7"):
-        at_least(8, 7)
-    with pytest.raises(ValueError, match="confidence"):
-        at_least(1, 2, confidence=1.0)
 
 
 # Who is held back.

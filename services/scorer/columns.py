@@ -1,0 +1,130 @@
+"""What can be compared of many documents at once: one row of numbers for each.
+
+Amounts are whole ten-thousandths of a unit, days are counted as `date.toordinal` does, and whatever is text is
+a number that only equal texts share. 0 means that the document does not say.
+"""
+
+import struct
+from collections.abc import Hashable
+from datetime import date
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.scorer.facts import Facts, Money
+from services.scorer.names import Name
+from services.scorer.references import Reference, traits
+
+T = TypeVar("T", bound=Hashable)
+
+NAMES = 4
+"""Names of one document that are compared; the first ones count."""
+SCALE = 10_000
+"""Steps in one unit of a currency."""
+_MOST = 2**61
+"""Amounts from which on a document counts as silent about them: no account holds as much."""
+
+ROW = np.dtype(
+    [
+        ("exact", "i8", 2),
+        ("exact_currency", "i4", 2),
+        ("net", "i8"),
+        ("net_currency", "i4"),
+        ("about", "i8"),
+        ("about_currency", "i4"),
+        ("number", "i4", 5),
+        ("vat", "i4"),
+        ("iban", "i4"),
+        ("names", "i4", NAMES),
+        ("currencies", "i4", 2),
+        ("since", "i4"),
+        ("until", "i4"),
+        ("numbered", "?"),
+        ("payment", "?"),
+        ("matched", "?"),
+        ("alive", "?"),
+    ]
+)
+_PACKED = struct.Struct(f"=2q 2i q i q i 5i i i {NAMES}i 2i i i ? ? ? ?")
+"""The same for one row: many times faster than numpy's own way."""
+FILED_BY = int(ROW.fields["currencies"][1]) if ROW.fields else 0
+"""Bytes of a row, from its first, that say where a document is filed."""
+
+Rows = NDArray[np.void]
+"""Rows of the shape ROW."""
+
+
+class Interned(Generic[T]):
+    """Numbers for values, from 1 on, equal ones alike."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[T, int] = {}
+        self._values: list[T] = []
+
+    def number(self, value: T) -> int:
+        """The value's number."""
+        number = self._numbers.get(value)
+        if number is None:
+            self._values.append(value)
+            number = self._numbers[value] = len(self._values)
+        return number
+
+    def value(self, number: int) -> T:
+        """What a number stands for."""
+        return self._values[number - 1]
+
+
+class Tables:
+    """The numbers that the rows of one workspace have in common, so that its bills compare with its entries."""
+
+    def __init__(self) -> None:
+        self.names: Interned[Name] = Interned()
+        self._texts: Interned[str] = Interned()
+
+    def row(self, facts: Facts) -> bytes:
+        """A document as a row of the shape ROW; of amounts beyond all measure it says nothing."""
+        first, second = (*self._money(facts.exact), (0, 0), (0, 0))[:2]
+        net = (*self._money(facts.net), (0, 0))[0]
+        about = (*self._money(facts.about), (0, 0))[0]
+        currencies = (*sorted(map(self._texts.number, facts.currencies)), 0, 0)[:2]
+        names = (*map(self.names.number, facts.names[:NAMES]), *(0,) * NAMES)[:NAMES]
+        return _PACKED.pack(
+            first[1],
+            second[1],
+            first[0],
+            second[0],
+            net[1],
+            net[0],
+            about[1],
+            about[0],
+            *_traits(facts.number),
+            self._texts.number(facts.vat) if facts.vat else 0,
+            self._texts.number(facts.iban) if facts.iban else 0,
+            *names,
+            *currencies,
+            _day(facts.since),
+            _day(facts.until),
+            facts.number is not None,
+            facts.payment,
+            bool(facts.matched),
+            True,
+        )
+
+    def _money(self, amounts: tuple[Money, ...]) -> tuple[tuple[int, int], ...]:
+        known = ((currency, steps(amount)) for currency, amount in amounts)
+        return tuple((self._texts.number(currency), amount) for currency, amount in known if amount is not None)
+
+
+def steps(amount: Decimal) -> int | None:
+    """An amount in whole ten-thousandths of its unit, None if it is beyond all measure."""
+    return round(amount * SCALE) if abs(amount) < _MOST // SCALE else None
+
+
+def _day(day: date | None) -> int:
+    return 0 if day is None else day.toordinal()
+
+
+def _traits(number: Reference | None) -> tuple[int, ...]:
+    return (0, 0, 0, 0, 0) if number is None else tuple(hash(trait) % 2**31 if trait else 0 for trait in traits(number))

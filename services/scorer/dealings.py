@@ -1,0 +1,57 @@
+"""What the books know of each vendor from earlier bills."""
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.scorer.readiness import History
+
+Entered = tuple[datetime, int, str]
+"""When a bill was entered, for telling the first of two."""
+
+
+@dataclass(slots=True)
+class _Bills:
+    entered: list[Entered] = field(default_factory=list)
+    paid: list[Entered] = field(default_factory=list)
+
+
+class Dealings:
+    """Bills by vendor, in the order in which they were entered; add, change and remove at any time.
+
+    Only QuickBooks counts here, never how far Weir has got: what is posted must not change what is decided.
+    """
+
+    def __init__(self) -> None:
+        self._vendors: defaultdict[str, _Bills] = defaultdict(_Bills)
+        self._known: dict[str, tuple[str, Entered, bool]] = {}
+
+    def take(self, key: str, vendor: str, entered: Entered, *, paid: bool) -> None:
+        """A bill as it is now."""
+        if self._known.get(key) == (vendor, entered, paid):
+            return
+        self.drop(key)
+        self._known[key] = vendor, entered, paid
+        bills = self._vendors[vendor]
+        insort(bills.entered, entered)
+        if paid:
+            insort(bills.paid, entered)
+
+    def drop(self, key: str) -> None:
+        """A bill that is gone; one that was never there is fine."""
+        vendor, entered, paid = self._known.pop(key, (None, None, False))
+        if vendor is None or entered is None:
+            return
+        bills = self._vendors[vendor]
+        del bills.entered[bisect_left(bills.entered, entered)]
+        if paid:
+            del bills.paid[bisect_left(bills.paid, entered)]
+
+    def before(self, key: str) -> History:
+        """What was known of the vendor before this bill was entered; KeyError if it is not there."""
+        vendor, entered, _ = self._known[key]
+        bills = self._vendors[vendor]
+        count = bisect_left(bills.entered, entered)
+        since = bills.entered[0][0].date() if count else None
+        return History(count, bisect_left(bills.paid, entered), since)

@@ -1,0 +1,197 @@
+"""Which entries could be a bill's document, and how likely each is alone.
+
+Bills are compared in batches; what was worked out is kept as long as the ranking is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.messages import Entry, EntryKind, Field
+from services.scorer import compare, names
+from services.scorer.books import Books
+from services.scorer.compare import FIELDS, Compared, Flags, Floats
+from services.scorer.facts import Facts, of_entry, payments_of
+from services.scorer.index import Pairs, Query, query
+from services.scorer.postings import Numbers, distinct
+
+WORTH_SHOWING = 0.01
+"""Probability below which an entry is no candidate."""
+
+
+def kind_of(key: str) -> EntryKind:
+    """What of Qonto an entry is, by its key `{kind}-{id}`."""
+    return "invoice" if key.startswith("invoice") else "transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One candidate and how it compares; `parts` are the payments that are one with it, `told_by` what of its scores
+    one of them says instead."""
+
+    key: str
+    scores: tuple[float | None, ...]
+    alone: float
+    same_identity: bool
+    amounts: int
+    days: int
+    parts: tuple[str, ...] = ()
+    told_by: tuple[tuple[Field, str], ...] = ()
+
+    @property
+    def kind(self) -> EntryKind:
+        """What of Qonto it is."""
+        return kind_of(self.key)
+
+    @property
+    def named(self) -> dict[Field, float | None]:
+        """The scores by field."""
+        return dict(zip(FIELDS, self.scores, strict=True))
+
+
+class Ranking:
+    """The candidates of one workspace's bills; the books must not change meanwhile."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._queries: dict[str, Query] = {}
+        self._entries: dict[str, Entry] = {}
+        self._entry_facts: dict[str, Facts] = {}
+        self._alike: dict[int, float] = {}
+        self._ranked: dict[str, list[Scored]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._ranked
+
+    def of(self, key: str) -> list[Scored]:
+        """Everything that could be the bill's document, best first."""
+        if key not in self._ranked:
+            self.rank([key])
+        return self._ranked[key]
+
+    def rank(self, keys: Iterable[str]) -> None:
+        """Compare all these bills with their candidates at once."""
+        books = self._books
+        todo = [key for key in keys if key not in self._ranked]
+        if not todo:
+            return
+        ranked: dict[str, list[Scored]] = {key: [] for key in todo}
+        pairs = self._units(books.index.candidates([self.query(key) for key in todo]))
+        of = np.array([books.bill_index.row(key) for key in todo], np.int64)[pairs.which]
+        for pair, scored in self.score(of, pairs.rows, least=WORTH_SHOWING):
+            ranked[todo[pairs.which[pair]]].append(scored)
+        for found in ranked.values():
+            found.sort(key=lambda scored: (-scored.alone, scored.key))
+        self._ranked |= ranked
+
+    def query(self, key: str) -> Query:
+        """What to look for to find what may be the same as a bill."""
+        if key not in self._queries:
+            self._queries[key] = query(self._books.facts_of(key))
+        return self._queries[key]
+
+    def entry(self, key: str) -> Entry:
+        """An entry, unpacked once."""
+        if key not in self._entries:
+            self._entries[key] = self._books.entries[key]
+        return self._entries[key]
+
+    def facts(self, key: str) -> Facts:
+        """What can be compared of an entry, worked out once."""
+        if key not in self._entry_facts:
+            self._entry_facts[key] = of_entry(self.entry(key))
+        return self._entry_facts[key]
+
+    def _units(self, pairs: Pairs) -> Pairs:
+        """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
+        index = self._books.index
+        payments = distinct(pairs.rows[index.rows["payment"][pairs.rows]])
+        if not len(payments):
+            return pairs
+        units_of = np.array([self._unit_of(row) for row in payments.tolist()], np.int64)
+        places = np.minimum(np.searchsorted(payments, pairs.rows), len(payments) - 1)
+        rows = np.where(payments[places] == pairs.rows, units_of[places], pairs.rows)
+        units = distinct((pairs.which[rows >= 0] << 32) | rows[rows >= 0])
+        return Pairs(units >> 32, units & 0xFFFFFFFF)
+
+    def _unit_of(self, payment: int) -> int:
+        """The row of what a payment is part of, -1 if that is no candidate."""
+        books = self._books
+        invoice = books.invoice_of(books.index.key(payment))
+        if invoice is None:
+            return payment
+        return books.index.row(f"invoice-{invoice.id}") if invoice.origin is None else -1
+
+    def score(self, of: Numbers, rows: Numbers, *, least: float) -> list[tuple[int, Scored]]:
+        """The pairs that reach the probability `least`, by their positions."""
+        books, index = self._books, self._books.index
+        compared = compare.compare(books.bill_index, of, index, rows, self._alike_of, least=least)
+        parts, told_by = self._complete(of, rows, compared)
+        alone = compare.probabilities(compared.scores, compared.same)
+        reached = np.flatnonzero(compared.possible & (alone >= least))
+        scores = compared.scores[reached].astype(object)
+        scores[np.isnan(compared.scores[reached])] = None
+        return [
+            (
+                pair,
+                Scored(
+                    index.key(rows[pair]),
+                    tuple(scores[position].tolist()),
+                    float(alone[pair]),
+                    bool(compared.same[pair]),
+                    int(compared.amounts[pair]),
+                    int(compared.days[pair]),
+                    parts.get(pair, ()),
+                    told_by.get(pair, ()),
+                ),
+            )
+            for position, pair in enumerate(reached.tolist())
+        ]
+
+    def _complete(
+        self, of: Numbers, rows: Numbers, compared: Compared
+    ) -> tuple[dict[int, tuple[str, ...]], dict[int, tuple[tuple[Field, str], ...]]]:
+        """Fill in what only the payments that are part of an invoice say; its own word counts first.
+
+        For each such pair the keys of its payments, and which of them told what.
+        """
+        books, index = self._books, self._books.index
+        parts: dict[int, tuple[str, ...]] = {}
+        told_by: dict[int, tuple[tuple[Field, str], ...]] = {}
+        for pair in np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist():
+            parts[pair] = payments_of(self.entry(index.key(rows[pair])))
+            for payment in parts[pair]:
+                if (row := index.row(payment)) < 0:
+                    continue
+                one = compare.compare(books.bill_index, of[pair : pair + 1], index, np.array([row]), self._alike_of)
+                told = np.isnan(compared.scores[pair]) & ~np.isnan(one.scores[0])
+                compared.scores[pair][told] = one.scores[0][told]
+                compared.same[pair] |= one.same[0]
+                if told[compare.AMOUNT]:
+                    compared.amounts[pair] = one.amounts[0]
+                if told[compare.DATE]:
+                    compared.days[pair] = one.days[0]
+                more = tuple((FIELDS[column], payment) for column in np.flatnonzero(told).tolist())
+                told_by[pair] = (*told_by.get(pair, ()), *more)
+        return parts, told_by
+
+    def _alike_of(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
+        """How alike the names in these rows are, each two names compared once; see `compare.Alike`."""
+        pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
+        named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
+        codes = distinct(pairings[named])
+        table = self._books.index.tables.names
+        fresh = [code for code in codes.tolist() if code not in self._alike]
+        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
+        self._alike |= dict(zip(fresh, names.similarities(pairs), strict=True))
+        best = np.full(pairings.shape, -1.0)
+        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[
+            np.searchsorted(codes, pairings[named])
+        ]
+        found: Floats = best.max(axis=(1, 2), initial=-1.0)
+        return np.where(found < 0, np.nan, found)
+
+    def candidate(self, key: str, entry: str) -> Scored | None:
+        return next((scored for scored in self.of(key) if scored.key == entry), None)

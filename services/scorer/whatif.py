@@ -1,0 +1,86 @@
+"""What another threshold would have decided over the same input."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from common.errors import UserError
+from common.messages import Policy
+from services.scorer.evaluation import Case, Outcome, links
+from services.scorer.truth import Truth
+
+
+class Moves(NamedTuple):
+    """Bills whose link is new, is gone, or goes to another entry."""
+
+    gained: int
+    lost: int
+    changed: int
+
+
+class WhatIf(msgspec.Struct, frozen=True):
+    """Decisions under another `auto`: shares of all bills, moves against the policy's own `auto`.
+
+    `auto_share` is what no person is asked about: linked or created. The last three are None without truth.
+    """
+
+    auto: float
+    linked: int
+    auto_share: float
+    link_share: float
+    review_share: float
+    refuse_share: float
+    gained: int
+    lost: int
+    changed: int
+    precision: float | None = None
+    bound: float | None = None
+    recall: float | None = None
+
+
+def thresholds(text: str) -> list[float]:
+    """Thresholds written as `0.80,0.85`, lowest first; UserError if one is none."""
+    try:
+        found = sorted({float(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        found = []
+    if not found or not all(0 < one <= 1 for one in found):
+        raise UserError(f"--thresholds {text!r}: write numbers above 0 and up to 1, such as 0.80,0.85,0.90")
+    return found
+
+
+def with_auto(policy: Policy, auto: float) -> Policy:
+    """The policy with another `auto`; `review` gives way where it would lie above."""
+    return msgspec.structs.replace(policy, auto=auto, review=min(policy.review, auto))
+
+
+def what_if(auto: float, own: Sequence[Outcome], other: Sequence[Outcome], truth: Mapping[str, Truth] | None) -> WhatIf:
+    """The figures of decisions under `auto` beside the policy's own, of the same bills."""
+    count = max(1, len(other))
+    shares = {action: sum(one.action == action for one in other) for action in ("link", "create", "review", "refuse")}
+    moved = moves(own, other)
+    cases = [Case(one, truth[one.bill]) for one in other if one.bill in truth] if truth is not None else []
+    band = links(cases) if truth is not None else None
+    return WhatIf(
+        auto=auto,
+        linked=shares["link"],
+        auto_share=(shares["link"] + shares["create"]) / count,
+        link_share=shares["link"] / count,
+        review_share=shares["review"] / count,
+        refuse_share=shares["refuse"] / count,
+        gained=moved.gained,
+        lost=moved.lost,
+        changed=moved.changed,
+        precision=band.precision if band else None,
+        bound=band.bound if band else None,
+        recall=band.recall if band else None,
+    )
+
+
+def moves(own: Sequence[Outcome], other: Sequence[Outcome]) -> Moves:
+    """What became of the links."""
+    before = {one.bill: one.linked for one in own if one.action == "link"}
+    after = {one.bill: one.linked for one in other if one.action == "link"}
+    changed = sum(before[bill] != after[bill] for bill in before.keys() & after.keys())
+    return Moves(len(after.keys() - before.keys()), len(before.keys() - after.keys()), changed)
