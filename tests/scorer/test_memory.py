@@ -122,7 +122,7 @@ def test_a_link_teaches_the_name_and_the_identities_of_the_counterparty() -> Non
 def test_a_link_to_another_entry_turns_the_others_down() -> None:
     top, taken = invoice("e1", counterparty="Backwater Holdings"), invoice("e2", counterparty="Lock Four Millwork")
     found = learned(asked(shown(top)), closed("linked", "e2"), {"invoice-e1": top, "invoice-e2": taken})
-    assert (found.entry, found.name) == ("invoice-e2", "lock four millwork")
+    assert (found.entry, found.name) == ("invoice-e2", name("Lock Four Millwork").text)
     assert found.turned_down == (TurnedDown(entry="invoice-e1", name=ALIAS.text),)
 
 
