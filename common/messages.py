@@ -372,12 +372,14 @@ class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
 
     `amount_cap` is in `cap_currency`, in the home currency of the books if that is None. `currencies` are all
     that are allowed, any if empty; vendors are QuickBooks ids.
+    `target` is the share of automatic decisions that must prove right for each vendor (see `SelfCheck`).
     """
 
     version: int = 1
     auto: float = 0.85
     review: float = 0.55
     margin: float = 0.05
+    target: float = 0.95
     currencies: tuple[str, ...] = ()
     amount_cap: Decimal | None = None
     cap_currency: str | None = None
@@ -390,6 +392,8 @@ class Policy(Message, frozen=True, kw_only=True, tag="policy.1"):
             raise ValueError("policy: thresholds must satisfy 0 < review <= auto <= 1")
         if not 0 <= self.margin <= 1:
             raise ValueError("policy: margin must lie between 0 and 1")
+        if not 0 <= self.target < 1:
+            raise ValueError("policy: target must lie between 0 (never hold a vendor back) and below 1")
 
 
 class Grounds(Part, frozen=True, kw_only=True):
@@ -570,7 +574,16 @@ class PullState(Part, frozen=True, kw_only=True):
 
 
 NoticeKind = Literal[
-    "needs-reconnect", "failed", "pulled", "pull-failed", "connected", "disconnected", "paused", "expires-soon"
+    "needs-reconnect",
+    "failed",
+    "pulled",
+    "pull-failed",
+    "connected",
+    "disconnected",
+    "paused",
+    "expires-soon",
+    "demoted",
+    "restored",
 ]
 
 
@@ -708,3 +721,66 @@ class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
 
 
 Answer = Redirect | Connected | Mirrored | Done | Refusal
+
+
+class TurnedDown(Part, frozen=True, kw_only=True):
+    """A candidate that a person was shown and did not take; `entry` is `{kind}-{id}`.
+
+    `name` is its counterparty as `services.scorer.names` folds it, but only where the name is what the person
+    must have turned down, because all else agreed.
+    """
+
+    entry: str
+    name: str | None = None
+
+
+class Lesson(Part, frozen=True, kw_only=True):
+    """What one accepted answer to a review taught; `bill` is a record key, `by` the person, `at` when it closed.
+
+    `entry` is the one the bill was linked to, with the folded `name` of its counterparty and its VAT number
+    and IBAN in `identities`; None where the bill was created or refused.
+    """
+
+    review: str
+    bill: str
+    at: datetime
+    by: str
+    entry: str | None = None
+    name: str | None = None
+    identities: tuple[str, ...] = ()
+    turned_down: tuple[TurnedDown, ...] = ()
+
+
+class Lessons(Part, frozen=True, kw_only=True):
+    """The newest lessons about one vendor, oldest first."""
+
+    lessons: tuple[Lesson, ...] = ()
+
+
+class Check(Message, frozen=True, kw_only=True, tag="check.1"):
+    """Measure how right a workspace's automatic decisions were."""
+
+    workspace: str
+    asked_at: datetime
+
+
+class Precision(Part, frozen=True, kw_only=True):
+    """Automatic decisions for one vendor: `right` of `cases`, so at least `at_least` are with 95 % confidence."""
+
+    right: int
+    cases: int
+    at_least: float
+    name: str | None = None
+
+
+class SelfCheck(Part, frozen=True, kw_only=True):
+    """The last check of a workspace: all vendors together, and each one with a wrong decision (`{realm}-{id}`).
+
+    `held` are the vendors whose bills wait for people, because too few decisions proved right.
+    """
+
+    at: datetime
+    target: float
+    overall: Precision
+    vendors: dict[str, Precision] = {}
+    held: tuple[str, ...] = ()

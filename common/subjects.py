@@ -96,6 +96,16 @@ def schedule(region: str, workspace: str) -> str:
     return f"{region}.schedule.{workspace}"
 
 
+def check(region: str, workspace: str) -> str:
+    """Subject of the self-checks that are due in one workspace."""
+    return f"{region}.check.{workspace}"
+
+
+def check_schedule(region: str, workspace: str) -> str:
+    """Subject that holds the next self-check of one workspace until it is due."""
+    return f"{region}.check-schedule.{workspace}"
+
+
 def notice(region: str, workspace: str) -> str:
     """Subject of the notices to one workspace's owner."""
     return f"{region}.notice.{workspace}"

@@ -80,9 +80,10 @@ class Topology:
     pulls: str = field(init=False)
     notices: str = field(init=False)
     meters: str = field(init=False)
+    checks: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in ("records", "entries", "decisions", "reviews", "postings", "pulls", "notices", "meters"):
+        for name in "records entries decisions reviews postings pulls notices meters checks".split():
             object.__setattr__(self, name, f"{name.upper()}_{self.region}")
 
     def bucket(self, name: str) -> str:
@@ -114,9 +115,19 @@ class Topology:
         return Consumer(self.reviews, "answers", f"{self.region}.review.resolved.>")
 
     @property
+    def lessons(self) -> Consumer:
+        """Closed reviews to learn from."""
+        return Consumer(self.reviews, "lessons", f"{self.region}.review.closed.>")
+
+    @property
+    def checker(self) -> Consumer:
+        """Workspaces whose self-check is due."""
+        return Consumer(self.checks, "checker", f"{self.region}.check.*")
+
+    @property
     def consumers(self) -> tuple[Consumer, ...]:
         """Every durable of the region."""
-        return (self.puller, self.scorer, self.poster, self.answers)
+        return (self.puller, self.scorer, self.poster, self.answers, self.lessons, self.checker)
 
     @property
     def streams(self) -> tuple[StreamConfig, ...]:
@@ -131,16 +142,15 @@ class Topology:
             self._stream(self.reviews, (f"{region}.review.>",), "What waits for people", **history),
             self._stream(self.postings, (f"{region}.posting.>",), "What happened in Qonto", **history),
             self._stream(self.notices, (f"{region}.notice.>",), "What owners should know", **history),
-            self._stream(
+            self._schedule(
                 self.pulls,
                 (f"{region}.pull.*", f"{region}.schedule.*"),
                 "Ticks: which workspace to pull now, and the next scheduled ones",
-                retention=RetentionPolicy.WORK_QUEUE,
-                discard=DiscardPolicy.OLD,  # a newer tick of a workspace takes the place of an older one
-                max_msgs_per_subject=1,
-                allow_msg_schedules=True,
-                allow_rollup_hdrs=True,  # schedules imply it
-                allow_msg_ttl=True,
+            ),
+            self._schedule(
+                self.checks,
+                (f"{region}.check.*", f"{region}.check-schedule.*"),
+                "Self-checks: which workspace to check now, and the next scheduled ones",
             ),
             self._stream(
                 self.meters,
@@ -162,6 +172,8 @@ class Topology:
             self._bucket("vault", "Proof of the master key"),
             self._bucket("authorizations", "OAuth states that wait for their callback"),
             self._bucket("policies", "What each workspace allows", history=64),
+            self._bucket("aliases", "What people's answers taught about each vendor"),
+            self._bucket("selfchecks", "How right automatic decisions were, and which vendors are held back"),
             self._bucket("workspaces", "The tenants of the region"),
             self._bucket("leases", "Who works on what, until when"),
             self._stream(
@@ -171,6 +183,20 @@ class Topology:
                 allow_rollup_hdrs=True,
                 allow_direct=True,
             ),
+        )
+
+    def _schedule(self, name: str, subjects: tuple[str, ...], description: str) -> StreamConfig:
+        """Work that the broker itself brings when it is due, each workspace's once."""
+        return self._stream(
+            name,
+            subjects,
+            description,
+            retention=RetentionPolicy.WORK_QUEUE,
+            discard=DiscardPolicy.OLD,  # what is newer for a workspace takes the place of what is older
+            max_msgs_per_subject=1,
+            allow_msg_schedules=True,
+            allow_rollup_hdrs=True,  # schedules imply it
+            allow_msg_ttl=True,
         )
 
     def _pace(self, span: Span, calls: int) -> StreamConfig:

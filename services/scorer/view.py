@@ -14,8 +14,9 @@ from nats.js import JetStreamContext
 from common import codec
 from common.bus import Bus
 from common.errors import RetryLater
-from common.messages import Claim, Entry, Policy, Record
+from common.messages import Claim, Entry, Lessons, Policy, Record, SelfCheck
 from services.scorer.books import Books
+from services.scorer.memory import Memory
 
 log = structlog.get_logger()
 
@@ -38,21 +39,26 @@ class _Feed:
 
 @dataclass
 class View:
-    """The books of one workspace and the four feeds that keep them."""
+    """The books of one workspace and the feeds that keep them."""
 
     bus: Bus
     workspace: str
     books: Books = field(default_factory=Books)
+    memory: Memory = field(default_factory=Memory)
+    selfcheck: SelfCheck | None = None
 
     def __post_init__(self) -> None:
         region, workspace, names = self.bus.region, self.workspace, self.bus.topology
         claims, policies = names.bucket("claims"), names.bucket("policies")
+        aliases, selfchecks = names.bucket("aliases"), names.bucket("selfchecks")
         self._moved = anyio.Event()
         self._feeds = (
             _Feed(names.records, f"{region}.record.{workspace}.>", self._record),
             _Feed(names.entries, f"{region}.entry.{workspace}.>", self._entry),
             _Feed(f"KV_{claims}", f"$KV.{claims}.{workspace}.>", self._claim),
             _Feed(f"KV_{policies}", f"$KV.{policies}.{workspace}", self._policy),
+            _Feed(f"KV_{aliases}", f"$KV.{aliases}.{workspace}.>", self._lessons),
+            _Feed(f"KV_{selfchecks}", f"$KV.{selfchecks}.{workspace}", self._selfcheck),
         )
 
     async def open(self) -> None:
@@ -109,6 +115,15 @@ class View:
     def _policy(self, message: Msg) -> None:
         gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
         self.books.policy = Policy() if gone else codec.decode(message.data, Policy)
+
+    def _lessons(self, message: Msg) -> None:
+        vendor = message.subject.rpartition(".")[2]
+        gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
+        self.memory.take(vendor, None if gone else codec.decode(message.data, Lessons))
+
+    def _selfcheck(self, message: Msg) -> None:
+        gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
+        self.selfcheck = None if gone else codec.decode(message.data, SelfCheck)
 
 
 class Views:
