@@ -335,7 +335,7 @@ class Candidate(Part, frozen=True, kw_only=True):
     `alone` is the probability had it no competitors. `same_identity` says that the VAT number or IBAN is the same,
     `also` names the entries that are one with it. `taken_by` is a bill with a better or equal right to it, which it
     serves already if `claimed`, and whose number it shows if `numbered`. Where `alike`, nothing should be created
-    beside it unasked.
+    beside it unasked; a person who was shown it for this bill and chose otherwise has `turned_down` the entry.
     """
 
     entry: str
@@ -349,6 +349,7 @@ class Candidate(Part, frozen=True, kw_only=True):
     claimed: bool = False
     numbered: bool = False
     alike: bool = False
+    turned_down: bool = False
 
 
 class Readiness(Part, frozen=True, kw_only=True):
@@ -402,8 +403,8 @@ class Grounds(Part, frozen=True, kw_only=True):
     `before` is what became of the bill earlier: nothing, Weir made an entry, it is linked to the one candidate, or
     the entry it was linked to is gone. `copy_of` is a bill of which this is a second entry; `holds` are the
     policy's reasons to ask a person, `blocked` whether it refuses the vendor. `remittance` says in words which payments
-    make up the bill or pay it with others. `rest` are the odds of all candidates
-    that are not shown.
+    make up the bill or pay it with others, `held_back` why the self-check holds the vendor's bills. `rest` are the odds
+    of all candidates that are not shown.
     """
 
     before: Literal["nothing", "made", "linked", "gone"] = "nothing"
@@ -411,6 +412,7 @@ class Grounds(Part, frozen=True, kw_only=True):
     holds: tuple[str, ...] = ()
     blocked: bool = False
     remittance: str | None = None
+    held_back: str | None = None
     rest: float = 0.0
 
 
@@ -419,7 +421,7 @@ class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):
 
     `score` is the probability that Qonto holds the bill's document, and the candidates' scores say as which entry;
     `gate` names what held back an otherwise sufficient score; `counterfactual` says what would have changed the
-    outcome.
+    outcome. `memory_version` names what people had taught the scorer by then.
     """
 
     id: str
@@ -435,6 +437,7 @@ class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):
     policy_version: int
     model_version: str
     decided_at: datetime
+    memory_version: str = ""
     entry: str | None = None
     entry_kind: EntryKind | None = None
     readiness: Readiness | None = None

@@ -10,7 +10,16 @@ from common.errors import UserError
 from common.messages import Policy
 
 Name: TypeAlias = Literal[
-    "auto", "review", "margin", "cap", "cap-currency", "currency", "block-vendor", "review-vendor", "closed-until"
+    "auto",
+    "review",
+    "margin",
+    "target",
+    "cap",
+    "cap-currency",
+    "currency",
+    "block-vendor",
+    "review-vendor",
+    "closed-until",
 ]
 """What can be set, as its option is called."""
 
@@ -18,6 +27,7 @@ FIELDS: dict[Name, str] = {
     "auto": "auto",
     "review": "review",
     "margin": "margin",
+    "target": "target",
     "cap": "amount_cap",
     "cap-currency": "cap_currency",
     "currency": "currencies",

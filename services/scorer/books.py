@@ -5,12 +5,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from common.messages import Bill, Company, Customer, Entry, EntryKind, Policy, Record, TaxCode, Vendor
+from common.messages import (
+    Bill,
+    Company,
+    Customer,
+    Entry,
+    EntryKind,
+    Lessons,
+    Policy,
+    Record,
+    SelfCheck,
+    TaxCode,
+    Vendor,
+)
 from services.scorer import facts
 from services.scorer.columns import Tables
 from services.scorer.dealings import Dealings, Entered
 from services.scorer.facts import Facts
 from services.scorer.index import Index
+from services.scorer.memory import Memory
 from services.scorer.packed import PackedEntries
 from services.scorer.rarity import Rarity
 from services.scorer.readiness import History, Lists
@@ -32,6 +45,8 @@ class Books:
     """
 
     policy: Policy = field(default_factory=Policy)
+    memory: Memory = field(default_factory=Memory)
+    selfcheck: SelfCheck | None = None
     bills: dict[str, Record] = field(default_factory=dict)
     vendors: dict[str, Vendor] = field(default_factory=dict)
     entries: PackedEntries = field(default_factory=PackedEntries)
@@ -63,9 +78,9 @@ class Books:
                 self._index_bill(record.key)
             case "vendor", Vendor() as vendor if not record.deleted:
                 self.vendors[key] = vendor
-                self._refresh_bills_of(record.realm, record.id)
+                self._refresh_bills_of(key)
             case "vendor", _ if self.vendors.pop(key, None) is not None:
-                self._refresh_bills_of(record.realm, record.id)
+                self._refresh_bills_of(key)
             case "customer", Customer() as customer if not record.deleted:
                 self._customers[record.realm][record.id] = customer
             case "customer", _:
@@ -107,6 +122,11 @@ class Books:
             self.claims[entry] = bill
             self._served.setdefault(bill, set()).add(entry)
 
+    def take_lessons(self, vendor: str, lessons: Lessons | None) -> None:
+        """What people's answers taught of a vendor (`{realm}-{id}`), None if nothing does any more."""
+        self.memory.take(vendor, lessons)
+        self._refresh_bills_of(vendor)
+
     def _index_bill(self, key: str) -> None:
         record = self.bills[key]
         if (before := self._bill_facts.pop(key, None)) is not None:
@@ -118,15 +138,15 @@ class Books:
         vendor_key = f"{record.realm}-{record.body.vendor.id}"
         self._dealings.take(key, vendor_key, self.entered(key), paid=record.body.paid)
         vendor = self.vendors.get(vendor_key)
-        found = facts.of_bill(key, record.body, vendor, self.home_currency)
+        taught = (*self.memory.aliases(vendor_key),), (*self.memory.identity(vendor_key),)
+        found = facts.of_bill(key, record.body, vendor, self.home_currency, *map(sorted, taught))
         self._bill_facts[key] = found
         self.rarity.add(_words(found))
         self.bill_index.add(found)
 
-    def _refresh_bills_of(self, realm: str, vendor: str) -> None:
-        for key, record in self.bills.items():
-            if record.realm == realm and isinstance(record.body, Bill) and record.body.vendor.id == vendor:
-                self._index_bill(key)
+    def _refresh_bills_of(self, vendor: str) -> None:
+        for key in self._dealings.of(vendor):
+            self._index_bill(key)
 
     def bill(self, key: str) -> Bill:
         """The bill itself; KeyError if unknown or deleted without a body."""
@@ -135,9 +155,13 @@ class Books:
             raise KeyError(key)
         return body
 
+    def vendor_key(self, key: str) -> str:
+        """The vendor of a live bill, as `{realm}-{id}`."""
+        return f"{self.bills[key].realm}-{self.bill(key).vendor.id}"
+
     def vendor_of(self, key: str) -> Vendor | None:
         """The vendor record of a bill."""
-        return self.vendors.get(f"{self.bills[key].realm}-{self.bill(key).vendor.id}")
+        return self.vendors.get(self.vendor_key(key))
 
     def history_of(self, key: str) -> History:
         """What is known of a live bill's vendor from before it."""
@@ -145,7 +169,7 @@ class Books:
 
     def bills_beside(self, key: str) -> list[str]:
         """The other live bills of a live bill's vendor."""
-        return sorted(self._dealings.beside(key))
+        return self._dealings.beside(key)
 
     def lists(self, realm: str) -> Lists:
         """What QuickBooks lists of a company beside bills and vendors; a list that is empty was not read."""

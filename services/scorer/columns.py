@@ -19,7 +19,7 @@ from services.scorer.references import Reference, traits
 
 T = TypeVar("T", bound=Hashable)
 
-NAMES = 4
+NAMES = 6
 """Names of one document that are compared; the first ones count."""
 SCALE = 10_000
 """Steps in one unit of a currency."""

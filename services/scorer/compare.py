@@ -19,8 +19,8 @@ from services.scorer.references import agreement, mentioned, reference
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Alike = Callable[[NDArray[np.int32], NDArray[np.int32]], Floats]
-"""How alike the names of each pair are: the best of all pairings, NaN where a side has none."""
+Alike = Callable[[Numbers, Numbers], Floats]
+"""How alike the names of the bills and entries in these rows are, pair by pair, NaN where a side has none."""
 
 FIELDS: tuple[Field, ...] = ("name", "amount", "date", "currency", "reference")
 """The order of the columns of scores."""
@@ -81,7 +81,7 @@ def compare(bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Ali
         scores[pair, REFERENCE] = _reference(number, text, bool(theirs["payment"][pair]))
     unknown[:, REFERENCE] = np.isnan(scores[:, REFERENCE]) & theirs["matched"]
     possible &= _reachable(scores, same, unknown) >= least
-    scores[possible, NAME] = alike(ours["names"][possible], theirs["names"][possible])
+    scores[possible, NAME] = alike(of[possible], rows[possible])
     np.round(scores, 4, out=scores)
     return Compared(scores, same, amounts, days, possible)
 

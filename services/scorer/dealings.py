@@ -2,7 +2,6 @@
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -52,10 +51,13 @@ class Dealings:
         if paid:
             del bills.paid[bisect_left(bills.paid, entered)]
 
-    def beside(self, key: str) -> Iterator[str]:
-        """The vendor's other bills; KeyError if the bill is not there."""
-        vendor = self._known[key][0]
-        return (other for other in self._vendors[vendor].keys if other != key)
+    def of(self, vendor: str) -> list[str]:
+        """The vendor's bills, in order."""
+        return sorted(self._vendors[vendor].keys) if vendor in self._vendors else []
+
+    def beside(self, key: str) -> list[str]:
+        """The vendor's other bills, in order; KeyError if the bill is not there."""
+        return [other for other in self.of(self._known[key][0]) if other != key]
 
     def before(self, key: str) -> History:
         """What was known of the vendor before this bill was entered; KeyError if it is not there."""

@@ -10,6 +10,7 @@ from typing import Literal
 
 from common.messages import Action, Candidate, Decision, EntryKind, Field, Policy, Readiness
 from services.scorer import model
+from services.scorer.selfcheck import GATE as HELD_BACK
 
 KEPT = 5
 """Candidates shown to a person."""
@@ -33,6 +34,7 @@ class Standing:
     claimed: bool = False
     numbered: bool = False
     alike: bool = False
+    turned_down: bool = False
 
     @property
     def key(self) -> str:
@@ -60,8 +62,9 @@ class Standing:
 
     @property
     def running(self) -> bool:
-        """Whether the entry could still be this bill's: unclaimed, and no rival has its number in hand."""
-        return not self.claimed and not (self.taken_by and self.numbered)
+        """Whether the entry could still be this bill's: nobody turned it down, it is unclaimed, and no rival has its
+        number in hand."""
+        return not self.turned_down and not self.claimed and not (self.taken_by and self.numbered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Case:
     blocked: bool = False
     copy_of: str | None = None
     remittance: str | None = None
+    held_back: str | None = None
     before: Literal["nothing", "made", "linked", "gone"] = "nothing"
     rest: float = 0.0
 
@@ -106,6 +110,7 @@ def case_of(decision: Decision) -> Case:
         blocked=grounds.blocked,
         copy_of=grounds.copy_of,
         remittance=grounds.remittance,
+        held_back=grounds.held_back,
         before=grounds.before,
         rest=grounds.rest,
     )
@@ -123,6 +128,7 @@ def _standing(candidate: Candidate) -> Standing:
         claimed=candidate.claimed,
         numbered=candidate.numbered,
         alike=candidate.alike,
+        turned_down=candidate.turned_down,
     )
 
 
@@ -141,7 +147,7 @@ class _Choosing:
     all_odds: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.free = [one for one in self.case.candidates if one.taken_by is None]
+        self.free = [one for one in self.case.candidates if one.taken_by is None and not one.turned_down]
         self.all_odds = 1 + self.case.rest + sum(one.odds for one in self.case.candidates if one.running)
 
     def choice(self) -> Choice:
@@ -170,7 +176,7 @@ class _Choosing:
     def _choose(self) -> Choice:
         policy, candidates = self.policy, self.case.candidates
         top = candidates[0] if candidates else None
-        if top is not None and top.taken_by is not None and top.alone >= policy.auto:
+        if top is not None and top.taken_by is not None and not top.turned_down and top.alone >= policy.auto:
             why = f"the best match ({per_cent(top.alone)}) serves or fits bill {bill_id(top.taken_by)} as well"
             return self._review(top, "contested", why)
         best = self.free[0] if self.free else None
@@ -205,6 +211,8 @@ class _Choosing:
             return "policy", "the vendor is blocked"
         if case.holds:
             return "policy", "; ".join(case.holds)
+        if case.held_back is not None:
+            return HELD_BACK, case.held_back
         return None
 
     def _keep_link(self, linked: Standing | None) -> Choice:
@@ -240,6 +248,8 @@ class _Choosing:
             return self._made("review", f"{reason}, but {'; '.join(case.holds)}", gate="policy")
         if ready.score < policy.auto:
             return self._made("review", f"{reason}, but {lacking}", gate="incomplete", counterfactual=missing)
+        if case.held_back is not None:
+            return self._made("review", f"{reason}, but {case.held_back}", gate=HELD_BACK)
         return self._made("create", f"{reason}, and {lacking}")
 
     def _review(self, best: Standing | None, gate: str, why: str) -> Choice:
@@ -249,7 +259,7 @@ class _Choosing:
         """The one field whose agreement would have been enough, if there is one."""
         if best is None:
             return None
-        if gate in {"near tie", "contested", "duplicate", "policy"}:
+        if gate in {"near tie", "contested", "duplicate", "policy", HELD_BACK}:
             return f"would have linked had it not been for: {gate}"
         others = self.all_odds - (best.odds if best.running else 0.0)
         for name in _ORDER:

@@ -10,7 +10,9 @@ from services.scorer.judge import Verdict
 _NAMESPACE = uuid.UUID("6f0c1d0e-4c1b-5f0a-9b59-0f6a6d1c7a11")
 
 
-def decision_on(record: Record, sequence: int, verdict: Verdict, policy: Policy, at: datetime) -> Decision:
+def decision_on(
+    record: Record, sequence: int, verdict: Verdict, policy: Policy, at: datetime, memory_version: str = ""
+) -> Decision:
     """The decision on one version of a bill, which `sequence` has in the stream of records.
 
     Its id is made from what was decided, so that the same decision has the same id whoever takes it and whenever.
@@ -43,6 +45,7 @@ def decision_on(record: Record, sequence: int, verdict: Verdict, policy: Policy,
         policy_version=policy.version,
         model_version=model.VERSION,
         decided_at=at,
+        memory_version=memory_version,
         entry=entry.id if entry else None,
         entry_kind=entry.kind if entry else None,
         readiness=verdict.readiness,

@@ -63,9 +63,20 @@ class Facts:
                 return self.text or None
 
 
-def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None) -> Facts:
-    """The facts of a bill; the vendor record adds the supplier's other names, `home` the home currency."""
+def of_bill(
+    key: str,
+    bill: Bill,
+    vendor: Vendor | None,
+    home: str | None = None,
+    aliases: Sequence[str] = (),
+    identities: Sequence[str] = (),
+) -> Facts:
+    """The facts of a bill; the vendor record adds the supplier's other names, `home` the home currency.
+
+    `aliases` and `identities` (VAT numbers and IBANs) are what people confirmed of the supplier.
+    """
     known = [bill.vendor.name] + ([vendor.name, vendor.company_name, vendor.print_name] if vendor else [])
+    vats, ibans = (list(filter(None, map(read, identities))) for read in (_vat, _iban))
     currency = bill.currency
     priced = bill.total != 0 and currency != NO_CURRENCY
     about: tuple[Money, ...] = ()
@@ -73,7 +84,7 @@ def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None
         about = ((home, (bill.total * bill.exchange_rate).quantize(Decimal("0.01"))),)
     return Facts(
         key=key,
-        names=_names(known),
+        names=_names([*known, *aliases]),
         exact=((currency, bill.total),) if priced else (),
         net=((currency, bill.net),) if priced and bill.tax and bill.net else (),
         about=about,
@@ -82,7 +93,8 @@ def of_bill(key: str, bill: Bill, vendor: Vendor | None, home: str | None = None
         until=bill.due_on or bill.issued_on,
         number=reference(bill.number),
         text=bill.number or "",
-        vat=_vat(vendor.tax_identifier if vendor else None),
+        vat=_vat(vendor.tax_identifier if vendor else None) or next(iter(vats), None),
+        iban=next(iter(ibans), None),
     )
 
 

@@ -17,6 +17,7 @@ from services.scorer.index import query
 from services.scorer.ranking import Ranking, Scored, kind_of
 from services.scorer.readiness import Assessment, assess
 from services.scorer.remittances import Remittances
+from services.scorer.selfcheck import hold
 
 _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
 """Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
@@ -88,6 +89,7 @@ class Judge:
                 holds=case.holds,
                 blocked=case.blocked,
                 remittance=case.remittance,
+                held_back=case.held_back,
                 rest=choice.rest,
             ),
         )
@@ -106,11 +108,12 @@ class Judge:
                 return Case((), *sound, before="gone")
             return Case([_standing(scored) for scored in self._candidates(key)], *sound, before="linked")
         standings = [self._with_taker(key, scored) for scored in self._candidates(key)]
-        copy = self._earlier_copy(key)
-        if any(one.taken_by is None and one.alone >= books.policy.review for one in standings):
-            return Case(standings, *sound, copy_of=copy)
+        copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
+        if any(one.taken_by is None and not one.turned_down and one.alone >= books.policy.review for one in standings):
+            return Case(standings, *sound, copy_of=copy, held_back=held_back)
         standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
-        return Case(standings, *sound, copy_of=copy, remittance=self._remittances.of(key))
+        remittance = self._remittances.of(key)
+        return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back)
 
     def _assess(self, key: str) -> Assessment:
         books, record = self._books, self._books.bills[key]
@@ -139,7 +142,9 @@ class Judge:
         return [scored for _, scored in self._ranking.score(of, np.array([row]), least=0.0)]
 
     def _with_taker(self, key: str, scored: Scored) -> Standing:
-        standing = _standing(scored)
+        members = (scored.key, *scored.parts)
+        turned_down = any(self._books.memory.rejected(key, one) for one in members)
+        standing = replace(_standing(scored), turned_down=True) if turned_down else _standing(scored)
         claimed = self._claimed_by(key, scored)
         if claimed is not None:
             return replace(standing, claimed=True, taken_by=claimed)
@@ -214,7 +219,7 @@ class Judge:
         The same number; or the same amount on the same days under a name that is not plainly another; or the
         same supplier and amount on the bill's due date, which OCR takes for its date now and then.
         """
-        if one.taken_by is not None or one.conflict:
+        if one.taken_by is not None or one.turned_down or one.conflict:
             return False
         name, amount, day = (one.scores[field] or 0.0 for field in ("name", "amount", "date"))
         alike = "reference" in one.agreeing or (
@@ -296,6 +301,7 @@ class Judge:
             claimed=one.claimed,
             numbered=one.numbered,
             alike=one.alike,
+            turned_down=one.turned_down,
         )
 
 

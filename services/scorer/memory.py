@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from common import codec
 from common.messages import Lesson, Lessons
-from services.scorer.names import Name
+from services.scorer.names import Name, name
 
 EVIDENCE = 2
 """Bills that must have confirmed a name or an identity, less those that turned it down: one answer may be a slip."""
@@ -88,6 +90,10 @@ class Memory:
         self._confirmed, self._refuted, self._identified = _Tally(), _Tally(), _Tally()
         self._digest = 0
 
+    def __len__(self) -> int:
+        """Of how many vendors anything was taught."""
+        return len(self._lessons)
+
     @property
     def version(self) -> str:
         """Sixteen hexadecimal digits that differ where the lessons differ; zeros before the first one."""
@@ -95,7 +101,7 @@ class Memory:
 
     def take(self, vendor: str, value: Lessons | None) -> None:
         """All lessons about a vendor (`{realm}-{id}`) in place of those known before; None if there are none."""
-        before, after = self._lessons.pop(vendor, ()), value.lessons if value is not None else ()
+        before, after = self._lessons.pop(vendor, ()), tuple(map(_folded, value.lessons)) if value is not None else ()
         self._digest ^= _digest(vendor, before) ^ _digest(vendor, after)
         if after:
             self._lessons[vendor] = after
@@ -174,6 +180,16 @@ class Memory:
         ):
             tally.take_back(old)
             tally.add(new)
+
+
+def _folded(lesson: Lesson) -> Lesson:
+    """The lesson with its names as they are folded today: lessons outlive the way names are read."""
+    turned_down = tuple(replace(one, name=_fold(one.name)) for one in lesson.turned_down)
+    return replace(lesson, name=_fold(lesson.name), turned_down=turned_down)
+
+
+def _fold(text: str | None) -> str | None:
+    return None if text is None else name(text).text
 
 
 def _taught(vendor: str, lesson: Lesson) -> _Taught:

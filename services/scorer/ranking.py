@@ -106,9 +106,8 @@ class Ranking:
 
     def alike(self, key: str, entries: Sequence[str]) -> list[float]:
         """How alike a bill's and each entry's names are; 0 where one has none."""
-        bills, index = self._books.bill_index, self._books.index
-        ours = np.repeat(bills.rows["names"][[bills.row(key)]], len(entries), axis=0)
-        found = self._alike_of(ours, index.rows["names"][[index.row(one) for one in entries]])
+        rows = np.array([self._books.index.row(one) for one in entries], np.int64)
+        found = self._alike_of(np.full(len(entries), self._books.bill_index.row(key)), rows)
         return [float(score) for score in np.nan_to_num(found)]
 
     def _units(self, pairs: Pairs) -> Pairs:
@@ -184,8 +183,22 @@ class Ranking:
                 told_by[pair] = (*told_by.get(pair, ()), *more)
         return parts, told_by
 
-    def _alike_of(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
-        """How alike the names in these rows are, each two names compared once; see `compare.Alike`."""
+    def _alike_of(self, of: Numbers, rows: Numbers) -> Floats:
+        """How alike the names of these pairs are, as people taught it; see `compare.Alike`."""
+        books = self._books
+        theirs = books.index.rows["names"][rows]
+        found = self._measured(books.bill_index.rows["names"][of], theirs)
+        if not books.memory:
+            return found
+        for pair, measured in enumerate(found.tolist()):
+            vendor = books.vendor_key(books.bill_index.key(of[pair]))
+            names_of_entry = map(books.index.tables.names.value, filter(None, theirs[pair].tolist()))
+            taught = books.memory.name_score(vendor, names_of_entry, None if np.isnan(measured) else measured)
+            found[pair] = np.nan if taught is None else taught
+        return found
+
+    def _measured(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
+        """How alike the names in these rows are: the best of all pairings, each two names compared once."""
         pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
         named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
         codes = distinct(pairings[named])

@@ -53,7 +53,16 @@ class Scoring:
         for delivery in present:
             try:
                 verdict = judge.decide(delivery.message.key)
-                decisions.append(decision_on(delivery.message, delivery.sequence, verdict, view.books.policy, now()))
+                decisions.append(
+                    decision_on(
+                        delivery.message,
+                        delivery.sequence,
+                        verdict,
+                        view.books.policy,
+                        now(),
+                        view.books.memory.version,
+                    )
+                )
             except Exception as error:  # noqa: BLE001 (one bill must not take the batch with it; the table decides)
                 failures.append((delivery, error))
         for delivery, failure in failures:

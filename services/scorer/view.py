@@ -16,7 +16,6 @@ from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import Claim, Entry, Lessons, Policy, Record, SelfCheck
 from services.scorer.books import Books
-from services.scorer.memory import Memory
 
 log = structlog.get_logger()
 
@@ -44,8 +43,6 @@ class View:
     bus: Bus
     workspace: str
     books: Books = field(default_factory=Books)
-    memory: Memory = field(default_factory=Memory)
-    selfcheck: SelfCheck | None = None
 
     def __post_init__(self) -> None:
         region, workspace, names = self.bus.region, self.workspace, self.bus.topology
@@ -119,11 +116,11 @@ class View:
     def _lessons(self, message: Msg) -> None:
         vendor = message.subject.rpartition(".")[2]
         gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
-        self.memory.take(vendor, None if gone else codec.decode(message.data, Lessons))
+        self.books.take_lessons(vendor, None if gone else codec.decode(message.data, Lessons))
 
     def _selfcheck(self, message: Msg) -> None:
         gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
-        self.selfcheck = None if gone else codec.decode(message.data, SelfCheck)
+        self.books.selfcheck = None if gone else codec.decode(message.data, SelfCheck)
 
 
 class Views:

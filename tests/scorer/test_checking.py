@@ -8,14 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
-import pytest
 
 from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.messages import Check, Decision, Entry, Notice, Policy, Posting, Ref, SelfCheck, Workspace, now
 from common.settings import Settings
-from services.scorer.books import Books
 from services.scorer.checking import Checks
 from services.scorer.history import SETTLED
 from services.scorer.selfcheck import GATE, WINDOW
@@ -216,7 +214,6 @@ async def test_the_broker_brings_a_check_when_it_is_due(bus: Bus, settings: Sett
         assert (await outcome(bus, after=first)).at > first.at
 
 
-@pytest.mark.skipif(not hasattr(Books(), "selfcheck"), reason="the books know of no self-check yet")
 async def test_bills_of_a_vendor_held_back_wait_for_a_person(bus: Bus, settings: Settings) -> None:
     await past(bus, 7, 2)
     async with measured(bus, settings):

@@ -8,14 +8,12 @@ from typing import Any
 
 import anyio
 import msgspec
-import pytest
 
 from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.messages import Candidate, Entry, Lesson, Lessons, Notice, Record, Ref, ReviewClosed, ReviewRequested
 from common.settings import Settings
-from services.scorer.books import Books
 from services.scorer.lessons import KEPT
 from services.scorer.memory import ONCE, Memory
 from services.scorer.names import name
@@ -82,7 +80,7 @@ async def memory(bus: Bus, workspace: str = WS) -> Memory:
     await view.open()
     try:
         await view.catch_up(0)
-        return view.memory
+        return view.books.memory
     finally:
         await view.close()
 
@@ -112,11 +110,11 @@ async def test_an_open_view_learns_on(bus: Bus, settings: Settings) -> None:
         await resolve(bus, 1)
         await taught(bus)
     await view.catch_up(0)
-    before = view.memory.version
+    before = view.books.memory.version
     await Bucket(bus, "aliases", Lessons).delete(f"{WS}.{VENDOR}", 1)
     await view.catch_up(0)
     await view.close()
-    assert before != view.memory.version == Memory().version
+    assert before != view.books.memory.version == Memory().version
 
 
 async def test_a_workspace_never_learns_from_another(bus: Bus, settings: Settings) -> None:
@@ -210,7 +208,6 @@ async def test_killed_learners_lose_and_double_nothing(bus: Bus, settings: Setti
         assert found == [f"r{one}" for one in range(number, count, 3)][-KEPT:]
 
 
-@pytest.mark.skipif(not hasattr(Books(), "memory"), reason="the books have no memory yet")
 async def test_an_alias_of_two_confirmations_links_what_went_to_review_before(bus: Bus, settings: Settings) -> None:
     """The supplier bills as one company and is known to Qonto, without invoice numbers, as quite another."""
 
