@@ -33,7 +33,9 @@ _SLIP, _RATE_SLIP = 0.004, 0.03
 """The share by which amounts differ when they are half as close as equal ones, also after conversion."""
 _CENT_SLIP, _CENT_SHARE = 200, 0.001
 """Rounding: amounts this near, in ten-thousandths and in proportion, count as equal but for a cent."""
-_CENT, _NEAREST = 0.98, 0.97
+_CENT, _NEAREST = 0.98, 0.79
+"""Scores of amounts that differ by rounding, and at most of those whose difference nothing explains: they do not agree,
+however near they are."""
 _HALF_DATE = 9
 """Days apart at which dates are half as close as equal ones."""
 _EARLY, _LATE = 1, 10
@@ -111,10 +113,10 @@ def _amount(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
     tries = (
         np.stack(
             [
-                _closest(total, in_qonto, _SLIP),
-                _closest(net, in_qonto, _SLIP),
-                _closest(total, net_in_qonto, _SLIP),
-                _closest(about, in_qonto, _RATE_SLIP),
+                _closest(total, in_qonto, _SLIP, _NEAREST),
+                _closest(net, in_qonto, _SLIP, _NEAREST),
+                _closest(total, net_in_qonto, _SLIP, _NEAREST),
+                _closest(about, in_qonto, _RATE_SLIP, 1.0),
             ]
         )
         * np.array(_CEILINGS)[:, None]
@@ -127,16 +129,16 @@ def _amount(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
     return np.where(best >= 0, best, np.where(stated, 0.0, np.nan)), np.where(best >= 0.5, which, 0)
 
 
-def _closest(ours: tuple[Numbers, Numbers], theirs: tuple[Numbers, Numbers], scale: float) -> Floats:
-    """Closeness of the closest amounts in one currency: 1 for equal ones, a half where they differ by `scale` of the
-    larger, falling towards 0; -1 if no currency is shared."""
+def _closest(ours: tuple[Numbers, Numbers], theirs: tuple[Numbers, Numbers], scale: float, nearest: float) -> Floats:
+    """Closeness of the closest amounts in one currency: 1 for equal ones, at most `nearest` for others, a half where
+    they differ by `scale` of the larger, falling towards 0; -1 if no currency is shared."""
     (a, currency), (b, other) = _stated(*ours), _stated(*theirs)
     if not currency.size or not other.size:
         return np.full(len(currency), -1.0)
     a, b = a[:, :, None], b[:, None, :]
     difference = np.abs(a - b)
     larger = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1)
-    found = np.minimum(_NEAREST, 1 / (1 + (difference / larger / scale) ** 2))
+    found = np.minimum(nearest, 1 / (1 + (difference / larger / scale) ** 2))
     found = np.where(difference <= np.minimum(_CENT_SLIP, _CENT_SHARE * larger), _CENT, found)
     found = np.where(difference == 0, 1.0, found)
     shared = (currency[:, :, None] == other[:, None, :]) & (currency[:, :, None] != 0)

@@ -195,6 +195,9 @@ class _Choosing:
             return "duplicate", f"bill {bill_id(case.copy_of)} has the same supplier, number and total"
         if best.conflict:
             return "other number", because(best)
+        amount = best.scores["amount"]
+        if best.alone >= policy.auto and amount is not None and amount < model.AGREES:
+            return "other amount", because(best)
         second = next((one for one in case.candidates if one.key != best.key and one.running), None)
         likelihood, next_best = self.likelihood(best), self.likelihood(second) if second else 0.0
         near = next_best >= policy.review and likelihood - next_best < policy.margin

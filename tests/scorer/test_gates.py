@@ -310,3 +310,10 @@ def test_a_suppliers_credit_is_no_bill_and_has_no_right_to_an_entry() -> None:
     found = books([vendor(), credit, bill()], [invoice()])
     assert set(found.bills) == {key("1")}
     assert outcome(verdicts(found)["1"]) == ("link", None, "e1")
+
+
+def test_another_amount_is_asked_about_however_well_the_rest_fits() -> None:
+    for amount, gate in (("120.02", None), ("120.30", "other amount"), ("120.50", "other amount")):
+        verdict = decided(bill(), invoice(amount=Decimal(amount)))
+        assert (verdict.action, verdict.gate) == ("review" if gate else "link", gate), amount
+        assert verdict.score > 0.85
