@@ -1,6 +1,6 @@
 """`make bench`: every bench in turn, each a ratio against a baseline of the same run."""
 
-from tests.bench import bench_broker, bench_matching
+from tests.bench import bench_broker, bench_matching, bench_service
 
-for bench in (bench_matching, bench_broker):
+for bench in (bench_matching, bench_broker, bench_service):
     bench.main()
