@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     backfill_from: date = Field(date(2000, 1, 1), description="Date the first pull starts at.")
 
     scorer_entries: int = Field(
-        500_000, ge=1, description="Entries and bills a scorer holds in memory in all; about 4 kB each."
+        500_000, ge=1, description="Entries and bills a scorer holds in memory in all, some kB each."
     )
 
     console_host: str = Field("127.0.0.1", description="Address the console listens on.")

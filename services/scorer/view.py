@@ -5,6 +5,7 @@ says that there is no more. That costs one short question per stream however muc
 several times meanwhile is read once, and the books never change under the judge.
 """
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +65,10 @@ class _Feed:
                 self.take(message)
                 self.reached = sequence.stream
                 await pace.rest()
+        if len(messages) == _PAGE:
+            # A large view is many objects that stay. The collector would walk over all of them again and again, half
+            # a second at a time; those it is told to leave alone still go when nothing refers to them any more.
+            gc.freeze()
         if word == NO_MESSAGES:
             return True
         if word is not None or not messages:
