@@ -5,8 +5,10 @@ leave open: a publish always names its stream, carries an id and waits for the a
 out all or nothing; the client reconnects for ever; a connection closed for good ends the process.
 """
 
+import math
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -25,6 +27,7 @@ from nats.js.api import PubAck
 
 from common import codec, subjects, topology
 from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, UserError, WeirError, verdict
+from common.inbox import END, NO_MESSAGES, Inbox, status
 from common.messages import Answer, Notice, Refusal
 from common.settings import Settings, without_userinfo
 
@@ -39,6 +42,12 @@ PUBLISH_TRIES = 4
 CALL_WORKERS = 16
 WRONG_LAST_SEQUENCE = 10071
 """The broker's code for a compare-and-set that came too late."""
+_DUPLICATE_IN_PAGE = 10201
+"""The broker's code for a page with a message id that the stream, or the page itself, holds already."""
+_PAGE_LOST = frozenset({10176, 10210})
+"""Its codes for a page of which it forgot the beginning, or for which it has no room now: to be sent anew."""
+_MOST_ASKED = 1024
+"""Subjects of which the broker gives the newest message in one answer."""
 _SUBJECT_FULL = "maximum messages per subject exceeded"
 """What the broker says of a subject that holds all the messages it may; the code beside it has other uses too."""
 _FIRST_CONNECTION = 10.0
@@ -50,6 +59,13 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
     subject: str
     sequence: int
     message: T
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Where a message stands in its stream, and the key it was published with."""
+
+    sequence: int
+    key: str | None
 
 
 class _Subjects(msgspec.Struct):
@@ -212,7 +228,8 @@ class Bus:
         """Publish and wait until the stream has it; the sequence it got.
 
         `key` is the message's identity: the same key within the stream's duplicate window is stored once,
-        which also makes our own retry safe. Raises RetryLater when the broker does not answer.
+        which also makes our own retry safe. Raises RetryLater when the broker does not answer, Conflict when a
+        sequence that `headers` expect has moved on.
         """
         ack = await self._publish(subject, codec.encode(message), stream, key or uuid.uuid4().hex, headers)
         return int(ack.seq)
@@ -232,6 +249,8 @@ class Bus:
             except nats.errors.MaxPayloadError:
                 raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
+                if isinstance(error, nats.js.errors.APIError) and error.err_code == WRONG_LAST_SEQUENCE:
+                    raise Conflict(f"{subject}: another message came first") from error
                 log.warning("bus.publish_retried", subject=subject, attempt=attempt, error=str(error) or repr(error))
                 await anyio.sleep(0.1 * attempt)
         raise RetryLater(
@@ -239,13 +258,20 @@ class Bus:
         )
 
     async def publish_page(
-        self, stream: str, page: Sequence[tuple[str, Any]], *, expected: Mapping[str, int] | None = None
+        self,
+        stream: str,
+        page: Sequence[tuple[str, Any]],
+        *,
+        expected: Mapping[str, int] | None = None,
+        headers: Mapping[str, Mapping[str, str]] | None = None,
     ) -> int:
         """Publish all of `page` (subject, message) or nothing; the sequence of the last one.
 
         One fsync for the whole page. At most `topology.BATCH_LIMIT` messages. `expected` names, for some
-        subjects, the sequence of the message that is to be replaced (0: none); Conflict if one moved on. When
-        the commit's answer is lost the page may be stored twice; every reader is idempotent by content.
+        subjects, the sequence of the message that is to be replaced (0: none); `headers` are more of single
+        messages, by subject. Conflict if a subject moved on, or if one of the message ids among the headers is
+        known to the stream: it refuses the whole page then. When the commit's answer is lost, a page with
+        neither may be stored twice; every reader is idempotent by content.
         """
         if not 0 < len(page) <= topology.BATCH_LIMIT:
             raise ValueError(f"a page holds 1 to {topology.BATCH_LIMIT} messages, not {len(page)}")
@@ -254,19 +280,22 @@ class Bus:
             try:
                 *head, (subject, last) = page
                 for number, (name, message) in enumerate(head, start=1):
-                    headers = {"Nats-Expected-Stream": stream, **_in_batch(batch, number, name, expected)}
-                    await self.client.publish(name, codec.encode(message), headers=headers)
+                    about = {"Nats-Expected-Stream": stream, **_in_batch(batch, number, name, expected, headers)}
+                    await self.client.publish(name, codec.encode(message), headers=about)
                 ack = await self.js.publish(
                     subject,
                     codec.encode(last),
                     timeout=PUBLISH_TIMEOUT * 2,
                     stream=stream,
-                    headers={**_in_batch(batch, len(page), subject, expected), "Nats-Batch-Commit": "1"},
+                    headers={**_in_batch(batch, len(page), subject, expected, headers), "Nats-Batch-Commit": "1"},
                 )
             except nats.js.errors.APIError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:
+                if error.err_code in {WRONG_LAST_SEQUENCE, _DUPLICATE_IN_PAGE}:
+                    raise Conflict(f"{stream}: a message of the page was replaced, or stored already") from error
+                if error.err_code not in _PAGE_LOST:
                     raise
-                raise Conflict(f"{stream}: a message of the page was replaced meanwhile") from error
+                log.info("bus.page_sent_anew", stream=stream, size=len(page), attempt=attempt, why=error.description)
+                await anyio.sleep(0.2 * attempt)
             except nats.errors.MaxPayloadError:
                 raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
@@ -296,12 +325,8 @@ class Bus:
 
     async def counted(self, stream: str, pattern: str) -> dict[str, int]:
         """Every counter whose subject matches `pattern`, with its value."""
-        names = await self.subjects(stream, pattern)
-        found: dict[str, int] = {}
-        for start in range(0, len(names), topology.BATCH_LIMIT):
-            page = await self.latest(stream, names[start : start + topology.BATCH_LIMIT], _Counter)
-            found.update({name: int(stored.message.val) for name, stored in page.items()})
-        return found
+        found = await self.latest(stream, await self.subjects(stream, pattern), _Counter)
+        return {name: int(stored.message.val) for name, stored in found.items()}
 
     async def notify(self, notice: Notice, *, key: str | None = None) -> None:
         """Tell a workspace's owner."""
@@ -309,47 +334,52 @@ class Bus:
         await self.publish(subject, notice, stream=self.topology.notices, key=key)
 
     async def latest(self, stream: str, names: Iterable[str], type_: type[T]) -> dict[str, Stored[T]]:
-        """The newest message of each subject that has one, by subject; up to 1024 subjects.
+        """The newest message of each subject that has one, by subject.
 
         A message that cannot be read as `type_` is left out and logged: it must not stop those beside it.
         """
-        wanted = list(dict.fromkeys(names))
         found: dict[str, Stored[T]] = {}
+        async for name, sequence, answer in self._newest(stream, names):
+            try:
+                found[name] = Stored(name, sequence, codec.decode(answer.data, type_))
+            except msgspec.MsgspecError as error:
+                log.warning("bus.unreadable", stream=stream, subject=name, sequence=sequence, error=error)
+        return found
+
+    async def placed(self, stream: str, names: Iterable[str]) -> dict[str, Placed]:
+        """Where the newest message of each subject that has one stands; what it says is not looked at."""
+        return {
+            name: Placed(sequence, (answer.headers or {}).get("Nats-Msg-Id"))
+            async for name, sequence, answer in self._newest(stream, names)
+        }
+
+    async def _newest(self, stream: str, names: Iterable[str]) -> AsyncIterator[tuple[str, int, Msg]]:
+        """Subject, sequence and newest message as it is, of each of these subjects that has one."""
+        wanted = dict.fromkeys(names)
         while wanted:
-            answers, left = await self._direct_get(stream, wanted)
+            asked = list(islice(wanted, _MOST_ASKED))
+            answers, left = await self._direct_get(stream, asked)
             for answer in answers:
                 headers = answer.headers or {}
-                name, sequence = headers["Nats-Subject"], int(headers["Nats-Sequence"])
-                wanted.remove(name)
-                try:
-                    found[name] = Stored(name, sequence, codec.decode(answer.data, type_))
-                except msgspec.MsgspecError as error:
-                    log.warning("bus.unreadable", stream=stream, subject=name, sequence=sequence, error=error)
+                name = headers["Nats-Subject"]
+                del wanted[name]
+                yield name, int(headers["Nats-Sequence"]), answer
             if not left or not answers:  # the broker cuts a large answer and says how many it left out
-                break
-        return found
+                for name in asked:
+                    wanted.pop(name, None)
 
     async def _direct_get(self, stream: str, names: Sequence[str]) -> tuple[list[Msg], int]:
         """The newest messages of these subjects as they are, and how many the broker left for another time."""
-        inbox = self.client.new_inbox()
-        subscription = await self.client.subscribe(inbox)
-        found: list[Msg] = []
-        try:
-            request = msgspec.json.encode({"multi_last": names, "batch": len(names)})
-            await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
-            while True:
-                answer = await subscription.next_msg(timeout=PUBLISH_TIMEOUT)
-                headers = answer.headers or {}
-                status = headers.get("Status")
-                if status in {"204", "404"}:
-                    return found, int(headers.get("Nats-Num-Pending", 0))
-                if status is not None:
-                    raise RetryLater(f"{stream}: {headers.get('Description', status)}")
-                found.append(answer)
-        except nats.errors.TimeoutError as error:
-            raise RetryLater(f"{stream} does not answer") from error
-        finally:
-            await subscription.unsubscribe()
+        async with Inbox(self.client) as inbox:
+            request = {"multi_last": names, "batch": len(names)}
+            reply = await inbox.ask(f"$JS.API.DIRECT.GET.{stream}", request)
+            found, word = await inbox.gather(reply, math.inf, within=PUBLISH_TIMEOUT)
+        if word is None:
+            raise RetryLater(f"{stream} does not answer")
+        headers = word.headers or {}
+        if status(word) not in {END, NO_MESSAGES}:
+            raise RetryLater(f"{stream}: {headers.get('Description', status(word))}")
+        return found, int(headers.get("Nats-Num-Pending", 0))
 
     async def newest(self, stream: str, subject: str, type_: type[T]) -> Stored[T] | None:
         """The newest message on `subject` (wildcards allowed), or None."""
@@ -449,11 +479,19 @@ async def check_reachable(settings: Settings) -> None:
     )
 
 
-def _in_batch(batch: str, number: int, subject: str, expected: Mapping[str, int] | None) -> dict[str, str]:
-    headers = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+def _in_batch(
+    batch: str,
+    number: int,
+    subject: str,
+    expected: Mapping[str, int] | None,
+    headers: Mapping[str, Mapping[str, str]] | None,
+) -> dict[str, str]:
+    about = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
     if expected is not None and subject in expected:
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected[subject])
-    return headers
+        about["Nats-Expected-Last-Subject-Sequence"] = str(expected[subject])
+    if headers is not None:
+        about.update(headers.get(subject, {}))
+    return about
 
 
 async def _raw(message: Any) -> bytes:

@@ -7,10 +7,10 @@ so that a handler that hangs loses its messages to another instance.
 
 The pull loop is ours: the client library's fetch, polled in short turns, mislays one message in fifty when
 little is going on (it then arrives a whole acknowledgement time later), and a longer turn delays every batch.
+A batch is what is there: one message when little is going on, a full one when a backlog is deep, and then the
+next is asked for without waiting for a first message.
 """
 
-import contextlib
-import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +18,14 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 import msgspec
-import nats.errors
 import structlog
+from anyio.abc import TaskGroup
 from nats.aio.msg import Msg
 
 from common import codec, subjects
 from common.bus import Bus
 from common.errors import AskPerson, Fatal, Fate, WeirError, verdict
+from common.inbox import EXPIRED, HEARTBEAT, Inbox, status
 from common.messages import Notice, now
 from common.topology import ACK_WAIT, Consumer
 
@@ -66,6 +67,12 @@ class Delivery(Generic[T]):
             self.settled = True
             await self.raw.ack()
 
+    async def later(self, seconds: float) -> None:
+        """Have it delivered again after about so many seconds; who calls says why."""
+        if not self.settled:
+            self.settled = True
+            await self.raw.nak(delay=seconds * random.uniform(0.9, 1.1))
+
     async def failed(self, error: Exception) -> None:
         """Settle by the table: retry later, ask a person, park with a reason, or stop the process."""
         if self.settled:
@@ -77,8 +84,7 @@ class Delivery(Generic[T]):
             case Fate.RETRY:
                 report = event.info if expected else event.warning
                 report("message.retried", error=error, delay=result.delay, exc_info=not expected)
-                self.settled = True
-                await self.raw.nak(delay=result.delay * random.uniform(0.9, 1.1))
+                await self.later(result.delay)
             case Fate.ASK if self.ask is not None and isinstance(error, AskPerson):
                 await self.ask(self, error)
                 await self.done()
@@ -86,8 +92,7 @@ class Delivery(Generic[T]):
                 event.warning("message.parked", error=error, exc_info=not expected)
                 await self._park(result.why, result.fix)
             case Fate.STOP:
-                self.settled = True
-                await self.raw.nak(delay=1)
+                await self.later(1.0)
                 self.bus.stop(error if isinstance(error, WeirError) else Fatal(str(error)))
 
     async def _park(self, why: str, fix: str | None) -> None:
@@ -122,12 +127,19 @@ def batches(
     handle: Handler[T],
     *,
     size: int = 200,
+    collect: float = COLLECT,
+    ahead: int = 0,
     ask: Ask | None = None,
     unreadable: Unreadable | None = None,
 ) -> None:
-    """Feed `handle` with up to `size` messages of `consumer` at a time, decoded as `type_`."""
+    """Feed `handle` with up to `size` messages of `consumer` at a time, decoded as `type_`.
 
-    pull = Pull(bus, consumer, type_, handle, size, ask, unreadable)
+    `collect` seconds pass between a first message and asking for what is there beside it; 0 where one message
+    must not wait. `ahead` batches may be begun while an earlier one is not finished: `handle` runs for them at
+    the same time, and is called in the order in which they came.
+    """
+
+    pull = Pull(bus, consumer, type_, handle, size, collect, ahead, ask, unreadable)
     bus.add_task(pull.run, pull.stop)
 
 
@@ -145,6 +157,8 @@ class Pull(Generic[T]):
         type_: type[T],
         handle: Handler[T],
         size: int,
+        collect: float,
+        ahead: int,
         ask: Ask | None,
         unreadable: Unreadable | None,
     ) -> None:
@@ -153,36 +167,42 @@ class Pull(Generic[T]):
         self._type = type_
         self._handle = handle
         self._size = size
+        self._collect = collect
+        self._room = anyio.Semaphore(1 + ahead)
         self._ask_person = ask
         self._unreadable = unreadable
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
         self._working = anyio.CancelScope()
         self._stopping = False
         self._stopped = anyio.Event()
         self._waiting: anyio.CancelScope | None = None
-        self._requests = 0
-        self._send, self._arrived = anyio.create_memory_object_stream[Msg](math.inf)
 
     async def run(self) -> None:
         """Pull until `stop`."""
         self._bus.after_reconnect(self._ask_anew)
-        inbox = self._bus.client.new_inbox()
-        subscription = await self._bus.client.subscribe(f"{inbox}.*", cb=self._send.send)
         try:
-            while not self._stopping:
-                first = await self._first(inbox)
-                if first is not None:
-                    await anyio.sleep(COLLECT)
-                    with anyio.CancelScope() as self._working:
-                        await self._deliver([first, *await self._rest(inbox)])
+            async with Inbox(self._bus.client) as inbox:
+                with self._working:
+                    async with anyio.create_task_group() as group:
+                        await self._read(inbox, group)
         finally:
             self._stopped.set()
-            with anyio.CancelScope(shield=True), contextlib.suppress(nats.errors.Error):  # the broker may be gone
-                await subscription.unsubscribe()
-            self._send.close()
-            self._arrived.close()
+
+    async def _read(self, inbox: Inbox, group: TaskGroup) -> None:
+        backlog = False
+        while True:
+            await self._room.acquire()
+            if self._stopping:
+                return
+            messages = await self._rest(inbox, self._size) if backlog else await self._batch(inbox)
+            backlog = len(messages) >= self._size
+            if messages:
+                group.start_soon(self._deliver, messages)
+            else:
+                self._room.release()
 
     async def stop(self) -> None:
-        """Take no further messages and wait for the batch in hand; what takes longer is left for another instance."""
+        """Take no further messages and wait for what is in hand; what takes longer is left for another instance."""
         self._stopping = True
         self._ask_anew()
         with anyio.move_on_after(_GRACE) as patience:
@@ -198,57 +218,52 @@ class Pull(Generic[T]):
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def _first(self, inbox: str) -> Msg | None:
+    async def _batch(self, inbox: Inbox) -> list[Msg]:
+        """A first message and what is there beside it; nothing if none came for a while, or the service stops."""
+        first = await self._first(inbox)
+        if first is None:
+            return []
+        if self._collect:
+            await anyio.sleep(self._collect)
+        return [first, *await self._rest(inbox, self._size - 1)]
+
+    async def _first(self, inbox: Inbox) -> Msg | None:
         """Wait for a message; None after a while, or when the service stops."""
         with anyio.CancelScope() as waiting:
             self._waiting = waiting
             return await self._any(inbox)
         return None
 
-    async def _any(self, inbox: str) -> Msg | None:
-        reply = await self._request(inbox, batch=1, expires=_PATIENCE, idle_heartbeat=_IDLE_HEARTBEAT)
-        while (message := await self._next(2 * _IDLE_HEARTBEAT + 1)) is not None:
-            status = _status(message)
-            if status is None:
+    async def _any(self, inbox: Inbox) -> Msg | None:
+        seconds = {"expires": _PATIENCE, "idle_heartbeat": _IDLE_HEARTBEAT}
+        wanted = {"batch": 1, **{name: int(value * 1e9) for name, value in seconds.items()}}
+        reply = await inbox.ask(self._next, wanted)
+        while (message := await inbox.next(2 * _IDLE_HEARTBEAT + 1)) is not None:
+            word = status(message)
+            if word is None:
                 return message
-            if message.subject == reply and status != _HEARTBEAT:
-                if status != _EXPIRED:
-                    log.warning("pull.refused", consumer=self._consumer.name, status=status)
+            if message.subject == reply and word != HEARTBEAT:
+                if word != EXPIRED:
+                    log.warning("pull.refused", consumer=self._consumer.name, status=word)
                     await anyio.sleep(1)
                 break
         return None
 
-    async def _rest(self, inbox: str) -> list[Msg]:
-        """What else is there right now, up to the size of a batch."""
-        found: list[Msg] = []
-        if self._size <= 1:
-            return found
-        reply = await self._request(inbox, batch=self._size - 1, no_wait=True)
-        while len(found) < self._size - 1:
-            message = await self._next(_REST_WITHIN)
-            if message is None or (_status(message) is not None and message.subject == reply):
-                break
-            if _status(message) is None:
-                found.append(message)
+    async def _rest(self, inbox: Inbox, count: int) -> list[Msg]:
+        """What else is there right now, up to `count` messages."""
+        if count <= 0:
+            return []
+        reply = await inbox.ask(self._next, {"batch": count, "no_wait": True})
+        found, _ = await inbox.gather(reply, count, within=_REST_WITHIN)
         return found
 
-    async def _request(self, inbox: str, *, batch: int, no_wait: bool = False, **seconds: float) -> str:
-        """Ask for messages; the subject that the broker's word on this very request comes to."""
-        self._requests += 1
-        reply = f"{inbox}.{self._requests}"
-        wanted: dict[str, Any] = {"batch": batch, **{name: int(value * 1e9) for name, value in seconds.items()}}
-        if no_wait:
-            wanted["no_wait"] = True
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.name}"
-        await self._bus.client.publish(subject, msgspec.json.encode(wanted), reply=reply)
-        return reply
-
-    async def _next(self, seconds: float) -> Msg | None:
-        with anyio.move_on_after(seconds):
-            return await self._arrived.receive()
-        return None
-
     async def _deliver(self, messages: Sequence[Msg]) -> None:
+        try:
+            await self._hand_over(messages)
+        finally:
+            self._room.release()
+
+    async def _hand_over(self, messages: Sequence[Msg]) -> None:
         good: list[Delivery[T]] = []
         for raw in messages:
             delivery: Delivery[Any] = Delivery(
@@ -280,14 +295,6 @@ class Pull(Generic[T]):
             await delivery.failed(again)
         else:
             await delivery.done()
-
-
-_HEARTBEAT, _EXPIRED = "100", "408"
-
-
-def _status(message: Msg) -> str | None:
-    """The broker's word about a request; None for a message of the stream."""
-    return (message.headers or {}).get("Status") if not message.data else None
 
 
 async def _settle(deliveries: list[Delivery[T]], handle: Handler[T]) -> None:

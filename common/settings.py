@@ -119,6 +119,10 @@ class Settings(BaseSettings):
     pull_overlap: int = Field(600, ge=0, description="Seconds a window reaches back behind its marker.")
     backfill_from: date = Field(date(2000, 1, 1), description="Date the first pull starts at.")
 
+    scorer_entries: int = Field(
+        500_000, ge=1, description="Entries and bills a scorer holds in memory in all, some kB each."
+    )
+
     console_host: str = Field("127.0.0.1", description="Address the console listens on.")
     console_port: int = Field(8460, ge=0, le=65535, description="Port of the console (0: any free one).")
     console_url: HttpUrl | None = Field(

@@ -2,19 +2,24 @@
 
 from common.bus import Bus
 from common.consume import batches
-from common.messages import Check, Record, ReviewClosed
+from common.messages import Check, ReviewClosed
 from common.service import main
 from common.settings import Settings
 from services.scorer.checking import Checks
 from services.scorer.learning import Learning
-from services.scorer.scoring import Scoring
+from services.scorer.scoring import Head, Scoring
 
-BATCH = 200
+BATCH = 500
+"""Bills taken at a time where a backlog is deep; fewer when there are fewer."""
+AHEAD = 2
+"""Batches begun while an earlier one is on its way: one that is judged, one that is fetched."""
 
 
 def build(bus: Bus) -> None:
     """Register what the scorer does on `bus`: deciding, learning, checking itself."""
-    batches(bus, bus.topology.scorer, Record, Scoring(bus).handle, size=BATCH)
+    scoring = Scoring(bus)
+    bus.add_task(scoring.views.run, scoring.views.stop)
+    batches(bus, bus.topology.scorer, Head, scoring.handle, size=BATCH, collect=0.0, ahead=AHEAD)
     batches(bus, bus.topology.lessons, ReviewClosed, Learning(bus).handle, size=BATCH)
     checks = Checks(bus)
     batches(bus, bus.topology.checker, Check, checks.handle, size=1)

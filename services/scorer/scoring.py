@@ -1,24 +1,58 @@
 """From delivered bills to published decisions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import anyio
+import msgspec
+import nats.errors
 import structlog
 
-from common import subjects
-from common.bus import Bus
+from common import codec, subjects
+from common.bus import Bus, Placed
 from common.consume import Delivery
-from common.errors import RetryLater
-from common.messages import Decision, Record, now
+from common.errors import RetryLater, backoff
+from common.messages import Decision, Message, now
 from services.scorer.decisions import decision_on, review_of
-from services.scorer.judge import Judge
-from services.scorer.view import View, Views
+from services.scorer.judge import Judge, Verdict
+from services.scorer.pace import Pace
+from services.scorer.placing import Case, Letter, place, record_seq_of
+from services.scorer.view import View
+from services.scorer.views import Views
 
 log = structlog.get_logger()
 
-_IN_FLIGHT = 64
-"""Publishes that wait for their acknowledgement at a time."""
+PATIENCE = 0.5
+"""Seconds a batch waits for a view; what takes longer is loaded in the background, and its bills come again."""
+_AGAIN = 0.5
+"""Seconds until bills of a workspace that is being loaded come again."""
+_WAITS_AT_MOST = 30.0
+"""Most seconds until bills come again that wait for entries."""
+_SLICE = 64
+"""Bills that are prepared and judged together."""
+_ROOM = 4096
+"""Bytes that headers may take of what the broker accepts as one message."""
+
+_STEPS = ("requested", "refused", "resolved", "closed")
+
+
+class Head(Message, frozen=True, kw_only=True, tag="record.1"):
+    """What is read of a delivered record: which version of which bill. The view has read the whole of it."""
+
+    workspace: str
+    realm: str
+    id: str
+    content_hash: str
+    entries_seq: int = 0
+
+    @property
+    def key(self) -> str:
+        """The record key of the bill."""
+        return f"{self.realm}-{self.id}"
+
+
+Lane = Sequence[Delivery[Head]]
+"""The deliveries of one workspace."""
 
 
 class Scoring:
@@ -26,73 +60,156 @@ class Scoring:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._views = Views(bus)
+        self._pace = Pace()
+        self.views = Views(bus, self._pace, bus.settings.scorer_entries)
+        self._judging, self._publishing = anyio.Lock(), anyio.Lock()
 
-    async def handle(self, deliveries: Sequence[Delivery[Record]]) -> None:
-        """Decide on a batch, one workspace after the other; a workspace that cannot be decided is retried."""
-        by_workspace: defaultdict[str, list[Delivery[Record]]] = defaultdict(list)
-        for delivery in deliveries:
-            by_workspace[delivery.message.workspace].append(delivery)
-        for workspace, batch in by_workspace.items():
-            try:
-                await self._decide(workspace, batch)
-            except RetryLater as error:
-                await self._views.drop(workspace)
-                for delivery in batch:
-                    await delivery.failed(error)
+    async def handle(self, deliveries: Sequence[Delivery[Head]]) -> None:
+        """Decide on a batch: judge it, then publish; while that is on its way the next batch is judged.
 
-    async def _decide(self, workspace: str, batch: Sequence[Delivery[Record]]) -> None:
-        view = await self._views.get(workspace)
-        await view.catch_up(max(delivery.message.entries_seq for delivery in batch))
+        Workspaces do not wait for each other: one whose view is not there yet is set aside.
+        """
+        counts = Counter[str]()
+        async with self._judging:
+            lanes = _lanes(deliveries)
+            names = [self._subject(delivery) for lane in lanes.values() for delivery in lane]
+            with self.views.using(lanes) as views:
+                ready: dict[str, Lane] = {}
+                placed: dict[str, Placed] = {}
+
+                async def look() -> None:
+                    placed.update(await self._bus.placed(self._bus.topology.decisions, names))
+
+                async with anyio.create_task_group() as group:
+                    group.start_soon(look)
+                    for workspace, lane in lanes.items():
+                        group.start_soon(self._make_ready, views[workspace], lane, ready)
+                cases: list[tuple[Delivery[Head], Case]] = []
+                for workspace, lane in ready.items():
+                    cases += await self._judge(views[workspace], lane, placed, counts)
+            await self.views.make_room()
+        async with self._publishing:
+            left = await place(self._bus, [case for _, case in cases], placed)
+            late = {id(case) for case in left}
+            for delivery, case in cases:
+                if id(case) in late:
+                    await delivery.later(_AGAIN)
+            for delivery in deliveries:
+                await delivery.done()
+        log.info("scorer.decided", bills=len(deliveries), workspaces=len(lanes), **counts)
+
+    async def _make_ready(self, view: View, lane: Lane, ready: dict[str, Lane]) -> None:
+        """Bring a view up to date; what can be judged now goes to `ready`, the rest comes again later."""
+        try:
+            if view.loading or not await view.read(within=PATIENCE):
+                await self.views.load(view)
+                await _set_aside(lane, "its view is being loaded", _AGAIN)
+                return
+        except RetryLater as error:
+            await _set_aside(lane, str(error))
+            return
+        except Exception as error:  # noqa: BLE001 (one workspace must not take the batch with it; the table decides)
+            await self.views.drop(view)
+            for delivery in lane:
+                await delivery.failed(error)
+            return
+        early = [
+            delivery
+            for delivery in lane
+            if delivery.message.entries_seq > view.entries_seq or delivery.sequence > view.records_seq
+        ]
+        if early:
+            why = f"entries were read up to {view.entries_seq}, records up to {view.records_seq}"
+            await _set_aside(early, why)
+        ready[view.workspace] = [delivery for delivery in lane if not delivery.settled]
+
+    async def _judge(
+        self, view: View, lane: Lane, placed: Mapping[str, Placed], counts: Counter[str]
+    ) -> list[tuple[Delivery[Head], Case]]:
         judge = Judge(view.books)
-        present = [delivery for delivery in batch if _is_newest(view, delivery.message)]
-        judge.prepare(delivery.message.key for delivery in present)
-        decisions: list[Decision] = []
-        failures: list[tuple[Delivery[Record], Exception]] = []
-        # Without a pause: the feeds must not change the books under the judge. A batch takes well under a second.
-        for delivery in present:
-            try:
-                verdict = judge.decide(delivery.message.key)
-                decisions.append(
-                    decision_on(
-                        delivery.message,
-                        delivery.sequence,
-                        verdict,
-                        view.books.policy,
-                        now(),
-                        view.books.memory.version,
-                    )
-                )
-            except Exception as error:  # noqa: BLE001 (one bill must not take the batch with it; the table decides)
-                failures.append((delivery, error))
+        cases: list[tuple[Delivery[Head], Case]] = []
+        failures: list[tuple[Delivery[Head], Exception]] = []
+        due: list[Delivery[Head]] = []
+        for delivery in lane:
+            reason = _unfit(view, delivery)
+            there = placed.get(self._subject(delivery))
+            if reason is not None:
+                failures.append((delivery, reason))
+            elif there is not None and record_seq_of(there.key) >= delivery.sequence:
+                counts["known"] += 1
+            elif view.books.bills[delivery.message.key].content_hash != delivery.message.content_hash:
+                counts["replaced"] += 1  # by a newer version, which is decided by itself
+            else:
+                due.append(delivery)
+        async with self._pace:
+            for start in range(0, len(due), _SLICE):
+                batch = due[start : start + _SLICE]
+                judge.prepare(delivery.message.key for delivery in batch)
+                for delivery in batch:
+                    try:
+                        decision = _decision(view, delivery, judge.decide(delivery.message.key))
+                        cases.append((delivery, self._case(view, decision)))
+                        counts[decision.action] += 1
+                    except Exception as error:  # noqa: BLE001 (nor must one bill)
+                        failures.append((delivery, error))
+                    await self._pace.rest()
         for delivery, failure in failures:
             await delivery.failed(failure)
-        async with anyio.create_task_group() as group:
-            limit = anyio.CapacityLimiter(_IN_FLIGHT)
-            for decision in decisions:
-                group.start_soon(self._publish, view, decision, limit)
-        for delivery in batch:
-            await delivery.done()
-        counts = Counter[str](decision.action for decision in decisions)
-        log.info("scorer.decided", workspace=workspace, **counts)
+        return cases
 
-    async def _publish(self, view: View, decision: Decision, limit: anyio.CapacityLimiter) -> None:
-        bus, names = self._bus, self._bus.topology
-        async with limit:
-            if decision.action in {"review", "refuse"}:
-                step = "requested" if decision.action == "review" else "refused"
-                subject = subjects.review(bus.region, step, decision.workspace, decision.key)
-                await bus.publish(
-                    subject,
-                    review_of(decision, view.books.bill(decision.key)),
-                    stream=names.reviews,
-                    key=f"review-{decision.id}",
-                )
-            subject = subjects.decision(bus.region, decision.workspace, decision.key)
-            await bus.publish(subject, decision, stream=names.decisions, key=f"{decision.id}-{decision.record_seq}")
+    def _case(self, view: View, decision: Decision) -> Case:
+        region, workspace, key = self._bus.region, decision.workspace, decision.key
+        version = f"{decision.id}-{decision.record_seq}"
+        name = subjects.decision(region, workspace, key)
+        case = Case(decision.record_seq, Letter(name, self._encoded(decision), version, (name,)), None)
+        if decision.action in {"review", "refuse"}:
+            names = tuple(subjects.review(region, step, workspace, key) for step in _STEPS)
+            subject = names[0] if decision.action == "review" else names[1]
+            body = self._encoded(review_of(decision, view.books.bill(key)))
+            pattern = f"{region}.review.*.{workspace}.{key}"
+            case.review = Letter(subject, body, f"review-{version}", names, pattern)
+        return case
+
+    def _encoded(self, message: Message) -> msgspec.Raw:
+        """The message as it travels; too large a one must not spoil the page it is on."""
+        body = codec.encode(message)
+        if len(body) + _ROOM > self._bus.client.max_payload:
+            raise nats.errors.MaxPayloadError
+        return msgspec.Raw(body)
+
+    def _subject(self, delivery: Delivery[Head]) -> str:
+        return subjects.decision(self._bus.region, delivery.message.workspace, delivery.message.key)
 
 
-def _is_newest(view: View, record: Record) -> bool:
-    """Whether the books hold this very version; an older one was replaced and needs no decision."""
-    known = view.books.bills.get(record.key)
-    return known is not None and known.content_hash == record.content_hash
+def _lanes(deliveries: Iterable[Delivery[Head]]) -> dict[str, Lane]:
+    """The deliveries by workspace; of one bill only the newest, which the others were replaced by."""
+    newest: dict[tuple[str, str], Delivery[Head]] = {}
+    for delivery in sorted(deliveries, key=lambda one: one.sequence):
+        newest[delivery.message.workspace, delivery.message.key] = delivery
+    lanes: defaultdict[str, list[Delivery[Head]]] = defaultdict(list)
+    for delivery in newest.values():
+        lanes[delivery.message.workspace].append(delivery)
+    return dict(lanes)
+
+
+async def _set_aside(lane: Lane, why: str, seconds: float | None = None) -> None:
+    """Have bills delivered again later; ever later where `seconds` is not given."""
+    log.info("scorer.waits", workspace=lane[0].message.workspace, bills=len(lane), why=why)
+    for delivery in lane:
+        await delivery.later(backoff(delivery.attempt, first=0.25, cap=_WAITS_AT_MOST) if seconds is None else seconds)
+
+
+def _unfit(view: View, delivery: Delivery[Head]) -> Exception | None:
+    """Why a delivered bill cannot be judged at all."""
+    sequence, reason = view.unreadable.get(delivery.subject, (0, None))
+    if reason is not None and sequence == delivery.sequence:
+        return reason
+    if delivery.message.key not in view.books.bills:
+        return ValueError(f"{delivery.message.key} is no bill of {view.workspace}")
+    return None
+
+
+def _decision(view: View, delivery: Delivery[Head], verdict: Verdict) -> Decision:
+    books = view.books
+    record = books.bills[delivery.message.key]
+    return decision_on(record, delivery.sequence, verdict, books.policy, now(), books.memory.version)

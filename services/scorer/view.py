@@ -1,102 +1,203 @@
-"""A workspace's books, kept current from the streams; a scorer holds those of the workspaces it serves now."""
+"""A workspace's books, brought up to date from the streams whenever they are asked for.
 
-from collections import OrderedDict
+Nothing arrives by itself: before a batch is judged, each stream is asked for what is new, in pages, until it
+says that there is no more. That costs one short question per stream however much it holds, what was replaced
+several times meanwhile is read once, and the books never change under the judge.
+"""
+
+import gc
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from common import codec
-from common.bus import Bus
+from common.bus import PUBLISH_TIMEOUT, Bus
 from common.errors import RetryLater
+from common.inbox import NO_MESSAGES, Inbox, status
 from common.messages import Claim, Entry, Lessons, Policy, Record, SelfCheck
 from services.scorer.books import Books
+from services.scorer.pace import Pace
 
 log = structlog.get_logger()
 
-MOST_VIEWS = 100
-"""Workspaces held at a time; the one not asked for longest makes room."""
-REACH_WITHIN = 15.0
-"""Seconds a view may take to catch up before the batch is tried again later."""
+_PAGE = 1000
+"""Messages asked for at once."""
+_PAGE_BYTES = 16_000_000
+_FORGOTTEN_AFTER = 300.0
+"""Seconds after which the broker forgets how far an idle feed was read; the feed itself knows."""
 
 
 @dataclass
 class _Feed:
-    """One stream's part of a view: which subjects, and how far it was read."""
+    """One stream's part of a view: which subjects, what becomes of a message, and how far it was read."""
 
+    bus: Bus
     stream: str
     subject: str
     take: Callable[[Msg], None]
     reached: int = 0
-    subscription: JetStreamContext.PushSubscription | None = None
+    _inbox: Inbox | None = None
+    _next: str | None = None
+    _delivered: int = 0
+
+    async def page(self, pace: Pace) -> bool:
+        """Read some of what is new; whether that was all. RetryLater if the broker does not answer."""
+        fresh = self._next is None
+        try:
+            messages, word = await self._ask()
+        except nats.errors.Error as error:
+            self._next = None
+            raise RetryLater(f"{self.stream} does not answer ({error!r})") from error
+        async with pace:
+            for message in messages:
+                sequence = message.metadata.sequence
+                self._delivered += 1
+                if sequence.consumer != self._delivered:
+                    self._next = None  # a reconnection swallowed something: go on behind what was read
+                    return False
+                self.take(message)
+                self.reached = sequence.stream
+                await pace.rest()
+        if len(messages) == _PAGE:
+            # A large view is many objects that stay. The collector would walk over all of them again and again, half
+            # a second at a time; those it is told to leave alone still go when nothing refers to them any more.
+            gc.freeze()
+        if word == NO_MESSAGES:
+            return True
+        if word is not None or not messages:
+            self._next = None  # the broker does not know the consumer any more, or cut the page at its size
+            if fresh and not messages:
+                raise RetryLater(f"{self.stream} gives nothing to read ({word or 'no answer'})")
+        return False
+
+    async def close(self) -> None:
+        """Stop reading; the broker forgets the consumer by itself."""
+        if self._inbox is not None:
+            await self._inbox.close()
+
+    async def _ask(self) -> tuple[list[Msg], str | None]:
+        """A page, and the broker's word where it holds less than that."""
+        if self._inbox is None:
+            inbox = Inbox(self.bus.client)
+            await inbox.open()
+            self._inbox = inbox
+        if self._next is None:
+            self._next = await self._consume()
+        reply = await self._inbox.ask(self._next, {"batch": _PAGE, "max_bytes": _PAGE_BYTES, "no_wait": True})
+        messages, word = await self._inbox.gather(reply, _PAGE, within=PUBLISH_TIMEOUT)
+        return messages, status(word) if word is not None else None
+
+    async def _consume(self) -> str:
+        """A consumer that begins behind what was read; where it is asked for messages."""
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self.reached + 1,
+            filter_subject=self.subject,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=_FORGOTTEN_AFTER,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        made = await self.bus.js.add_consumer(self.stream, config)
+        self._delivered = 0
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{made.name}"
 
 
 @dataclass
 class View:
-    """The books of one workspace and the feeds that keep them."""
+    """The books of one workspace and the feeds that keep them.
+
+    `unreadable` says of which subjects the newest message cannot be read: its sequence, and why. A view that
+    was `loaded` once is read again at small cost; `users` is how many batches work with it now.
+    """
 
     bus: Bus
     workspace: str
+    pace: Pace
     books: Books = field(default_factory=Books)
+    unreadable: dict[str, tuple[int, Exception]] = field(default_factory=dict)
+    loading: bool = False
+    users: int = 0
 
     def __post_init__(self) -> None:
         region, workspace, names = self.bus.region, self.workspace, self.bus.topology
         claims, policies = names.bucket("claims"), names.bucket("policies")
         aliases, selfchecks = names.bucket("aliases"), names.bucket("selfchecks")
-        self._moved = anyio.Event()
+        self._records = self._feed(names.records, f"{region}.record.{workspace}.>", self._record)
+        self._entries = self._feed(names.entries, f"{region}.entry.{workspace}.>", self._entry)
         self._feeds = (
-            _Feed(names.records, f"{region}.record.{workspace}.>", self._record),
-            _Feed(names.entries, f"{region}.entry.{workspace}.>", self._entry),
-            _Feed(f"KV_{claims}", f"$KV.{claims}.{workspace}.>", self._claim),
-            _Feed(f"KV_{policies}", f"$KV.{policies}.{workspace}", self._policy),
-            _Feed(f"KV_{aliases}", f"$KV.{aliases}.{workspace}.>", self._lessons),
-            _Feed(f"KV_{selfchecks}", f"$KV.{selfchecks}.{workspace}", self._selfcheck),
+            self._records,
+            self._entries,
+            self._feed(f"KV_{claims}", f"$KV.{claims}.{workspace}.>", self._claim),
+            self._feed(f"KV_{policies}", f"$KV.{policies}.{workspace}", self._policy),
+            self._feed(f"KV_{aliases}", f"$KV.{aliases}.{workspace}.>", self._lessons),
+            self._feed(f"KV_{selfchecks}", f"$KV.{selfchecks}.{workspace}", self._selfcheck),
         )
 
-    async def open(self) -> None:
-        """Begin to read; what the streams hold arrives in the background."""
-        for feed in self._feeds:
-            feed.subscription = await self.bus.js.subscribe(
-                feed.subject, stream=feed.stream, cb=self._receiver(feed), ordered_consumer=True
-            )
+    @property
+    def entries_seq(self) -> int:
+        """Sequence of the newest entry that was read."""
+        return self._entries.reached
+
+    @property
+    def records_seq(self) -> int:
+        """Sequence of the newest record that was read."""
+        return self._records.reached
+
+    @property
+    def size(self) -> int:
+        """Entries and bills held."""
+        return len(self.books.entries) + len(self.books.bills)
+
+    async def read(self, within: float) -> bool:
+        """Read what the streams hold now; False if there is more to come after `within` seconds.
+
+        RetryLater if the broker does not answer; what was read until then stays read.
+        """
+        until = time.monotonic() + within
+        ended: list[bool] = []
+        failed: list[RetryLater] = []
+
+        async def read(feed: _Feed) -> None:
+            try:
+                while not await feed.page(self.pace):
+                    if time.monotonic() > until:
+                        return
+            except RetryLater as error:
+                failed.append(error)
+            else:
+                ended.append(True)
+
+        async with anyio.create_task_group() as group:
+            for feed in self._feeds:
+                group.start_soon(read, feed)
+        if failed:
+            raise failed[0]
+        return len(ended) == len(self._feeds)
 
     async def close(self) -> None:
         """Stop reading."""
         for feed in self._feeds:
-            if feed.subscription is not None:
-                await feed.subscription.unsubscribe()
-                feed.subscription = None
+            await feed.close()
 
-    async def catch_up(self, entries_seq: int) -> None:
-        """Wait until everything the streams hold now, and entry `entries_seq`, is in the books.
-
-        RetryLater if that takes longer than REACH_WITHIN seconds.
-        """
-        targets = [await self.bus.newest_sequence(feed.stream, feed.subject) for feed in self._feeds]
-        targets[1] = max(targets[1], entries_seq)
-        with anyio.move_on_after(REACH_WITHIN):
-            while any(feed.reached < target for feed, target in zip(self._feeds, targets, strict=True)):
-                self._moved = anyio.Event()
-                await self._moved.wait()
-            return
-        raise RetryLater(f"the view of {self.workspace} does not catch up", delay=2.0)
-
-    def _receiver(self, feed: _Feed) -> Any:
-        async def receive(message: Msg) -> None:
+    def _feed(self, stream: str, subject: str, take: Callable[[Msg], None]) -> _Feed:
+        def safely(message: Msg) -> None:
             try:
-                feed.take(message)
+                take(message)
+                self.unreadable.pop(message.subject, None)
             except (msgspec.MsgspecError, ValueError) as error:
                 # A view that stopped here would hold up the workspace for ever; what it cannot read it cannot use.
+                self.unreadable[message.subject] = (message.metadata.sequence.stream, error)
                 log.warning("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
-            feed.reached = message.metadata.sequence.stream
-            self._moved.set()
 
-        return receive
+        return _Feed(self.bus, stream, subject, safely)
 
     def _record(self, message: Msg) -> None:
         self.books.take_record(codec.decode(message.data, Record))
@@ -121,31 +222,3 @@ class View:
     def _selfcheck(self, message: Msg) -> None:
         gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
         self.books.selfcheck = None if gone else codec.decode(message.data, SelfCheck)
-
-
-class Views:
-    """The views of the workspaces that were asked for lately."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._views: OrderedDict[str, View] = OrderedDict()
-
-    async def get(self, workspace: str) -> View:
-        """The workspace's view, opened if need be."""
-        view = self._views.get(workspace)
-        if view is None:
-            view = View(self._bus, workspace)
-            await view.open()
-            self._views[workspace] = view
-            log.info("view.opened", workspace=workspace, views=len(self._views))
-        self._views.move_to_end(workspace)
-        while len(self._views) > MOST_VIEWS:
-            _, oldest = self._views.popitem(last=False)
-            await oldest.close()
-        return view
-
-    async def drop(self, workspace: str) -> None:
-        """Forget a view that does not catch up; the next use opens a fresh one."""
-        view = self._views.pop(workspace, None)
-        if view is not None:
-            await view.close()

@@ -17,6 +17,7 @@ from common.settings import Settings
 from services.scorer.lessons import KEPT
 from services.scorer.memory import ONCE, Memory
 from services.scorer.names import name
+from services.scorer.pace import Pace
 from services.scorer.view import View
 from tests.scorer.cases import NOON, WS, bill, invoice, key, vendor
 from tests.scorer.test_memory import ALIAS, IBAN, VENDOR, asked, shown
@@ -76,10 +77,9 @@ async def lessons(bus: Bus, workspace: str = WS, of: str = VENDOR) -> tuple[Less
 
 async def memory(bus: Bus, workspace: str = WS) -> Memory:
     """The memory of a scorer that opens the workspace now."""
-    view = View(bus, workspace)
-    await view.open()
+    view = View(bus, workspace, Pace())
     try:
-        await view.catch_up(0)
+        assert await view.read(within=10)
         return view.books.memory
     finally:
         await view.close()
@@ -104,15 +104,15 @@ async def test_what_a_person_answered_is_in_the_memory_of_whoever_opens_the_work
 
 
 async def test_an_open_view_learns_on(bus: Bus, settings: Settings) -> None:
-    view = View(bus, WS)
-    await view.open()
+    view = View(bus, WS, Pace())
+    assert await view.read(within=10)
     async with scoring(settings):
         await resolve(bus, 1)
         await taught(bus)
-    await view.catch_up(0)
+    assert await view.read(within=10)
     before = view.books.memory.version
     await Bucket(bus, "aliases", Lessons).delete(f"{WS}.{VENDOR}", 1)
-    await view.catch_up(0)
+    assert await view.read(within=10)
     await view.close()
     assert before != view.books.memory.version == Memory().version
 

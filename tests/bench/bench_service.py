@@ -1,0 +1,287 @@
+"""How fast scorers work off a backlog, as ratios against a bare consumer that scores nothing, in one run.
+
+    python -m tests.bench.bench_service [bills] [entries]
+
+Everything is real: a broker that fsyncs every write, and processes of their own. The baseline is what one
+writes first: a FastStream subscriber that takes batches of 200, decodes each bill and publishes it again, each
+publish awaited (all of a batch at once), then acknowledges. The scorer does all its work: it reads the bills
+into its books, scores each against all entries, publishes decisions and reviews, acknowledges. Both begin warm,
+with the backlog waiting, and end when the broker counts nothing outstanding.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import structlog
+from faststream import AckPolicy, FastStream
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats.security import NatsToken
+from nats.js.api import AckPolicy as Acks
+from nats.js.api import ConsumerConfig
+
+from common import codec, embedded, subjects, topology
+from common.bus import Bus
+from common.messages import Entry, Readiness, Record, Ref
+from common.settings import Settings, load
+from services.scorer import app, scoring
+from services.scorer.books import Books
+from services.scorer.judge import Judge, Verdict
+from tests.bench.bench_matching import suppliers
+from tests.conftest import ROOT, environment
+from tests.scorer.cases import MAY, WS, bill, invoice, vendor
+
+BILLS, ENTRIES = 10_000, 10_000
+PAGE = 1000
+BATCH = 200
+REPUBLISHER = "republisher"
+"""The baseline's durable, and the argument that makes this module run as it."""
+PLUMBING = "plumbing"
+"""The argument that makes it run as a scorer whose judge compares nothing: what the service itself costs."""
+_SAMPLE = 2_000
+
+
+def world(bills: int, entries: int) -> tuple[list[Record], list[Entry]]:
+    """Bills of invented suppliers, half of which have their document among the entries."""
+    dice = random.Random(bills)
+    names = suppliers(dice, max(20, entries // 20))
+    held = [
+        invoice(
+            f"e{n}",
+            counterparty=dice.choice(names).upper(),
+            amount=Decimal(dice.randrange(500, 500_000)) / 100,
+            number=f"{dice.choice('ABCD')}-{n:06}",
+            issued_on=MAY + timedelta(days=dice.randrange(-300, 60)),
+        )
+        for n in range(entries)
+    ]
+    records = []
+    for n in range(bills):
+        fields: dict[str, Any] = {
+            "vendor": Ref(id="7", name=dice.choice(names)),
+            "total": Decimal(dice.randrange(500, 500_000)) / 100,
+            "number": f"Z-{n:06}",
+        }
+        if n % 2:
+            model = held[n % entries]
+            fields = {
+                "vendor": Ref(id="7", name=model.counterparty),
+                "total": model.amount,
+                "number": model.number,
+                "issued_on": model.issued_on,
+            }
+        records.append(bill(str(n), **fields))
+    return records, held
+
+
+async def republish(settings: Settings) -> None:
+    """The baseline, until it is stopped."""
+    bus = Bus(settings, REPUBLISHER)
+    names = bus.topology
+    broker = NatsBroker(
+        settings.broker_url(),
+        security=NatsToken(settings.required("nats_token")),
+        apply_types=False,
+        logger=None,
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+    )
+
+    @broker.subscriber(
+        names.scorer.subject,
+        stream=JStream(names.records, declare=False),
+        durable=REPUBLISHER,
+        pull_sub=PullSub(batch_size=BATCH, timeout=0.1, batch=True),
+        decoder=_bodies,
+    )
+    async def handle(bodies: list[bytes]) -> None:
+        async with anyio.create_task_group() as group:
+            for body in bodies:
+                record = codec.decode(body, Record)
+                subject = subjects.decision(bus.region, record.workspace, record.key)
+                group.start_soon(publish, subject, record)
+
+    async def publish(subject: str, record: Record) -> None:
+        key = {"Nats-Msg-Id": f"{REPUBLISHER}-{record.key}-{record.content_hash}"}
+        await broker.publish(codec.encode(record), subject, stream=names.decisions, headers=key, timeout=5.0)
+
+    await FastStream(broker, logger=None).run()
+
+
+class NoJudge(Judge):
+    """Decides alike on every bill."""
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        """Nothing to prepare."""
+
+    def decide(self, key: str) -> Verdict:
+        """Create it, with a readiness as a real decision has."""
+        lacks = () if key in self._books.bills else ("everything",)
+        readiness = Readiness(score=0.9, completeness=0.9, counterparty=0.9, policy=1.0, lacks=lacks)
+        return Verdict("create", 0.0, "nothing was compared", readiness=readiness)
+
+
+async def _bodies(message: NatsMessage) -> list[bytes]:
+    return [bytes(part) for part in message.body]
+
+
+class Bench:
+    """One broker, one region per measurement."""
+
+    def __init__(self, broker: embedded.Embedded, bills: int, entries: int) -> None:
+        self._broker = broker
+        self._bills = bills
+        self.records, self.entries = world(bills, entries)
+        self._regions = iter(f"b{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
+
+    async def measure(self, processes: Sequence[Sequence[str]], durable: str) -> float:
+        """Bills a second that these processes work off together."""
+        settings = load(
+            nats_url=self._broker.url, nats_token=self._broker.token, region=next(self._regions), log_level="warning"
+        )
+        async with _bus(settings) as bus:
+            names = bus.topology
+            page = [(subjects.entry(bus.region, WS, one.kind, one.id), one) for one in self.entries]
+            reached = await _publish(bus, names.entries, page)
+            company = vendor()
+            await bus.publish(subjects.record(bus.region, WS, "vendor", company.key), company, stream=names.records)
+            config = ConsumerConfig(
+                durable_name=durable, ack_policy=Acks.EXPLICIT, filter_subject=names.scorer.subject, max_ack_pending=-1
+            )
+            if durable != names.scorer.name:
+                await bus.js.add_consumer(names.records, config)
+            running = [
+                subprocess.Popen(  # noqa: ASYNC220 (nothing else waits for this loop)
+                    [sys.executable, "-m", *command],
+                    cwd=ROOT,
+                    env=environment(settings, WEIR_LOG_LEVEL="warning"),
+                    stdin=subprocess.DEVNULL,
+                )
+                for command in processes
+            ]
+            try:
+                await self._warm(bus, durable, len(running))
+                for process in running:
+                    process.send_signal(signal.SIGSTOP)
+                waiting = [
+                    (subjects.record(bus.region, WS, "bill", one.key), _at(one, reached)) for one in self.records
+                ]
+                await _publish(bus, names.records, waiting)
+                began = time.perf_counter()
+                for process in running:
+                    process.send_signal(signal.SIGCONT)
+                await _drained(bus, durable)
+                return self._bills / (time.perf_counter() - began)
+            finally:
+                for process in running:
+                    process.send_signal(signal.SIGCONT)
+                    process.terminate()
+                for process in running:
+                    process.wait(30)
+
+    async def _warm(self, bus: Bus, durable: str, processes: int) -> None:
+        """Give every process something to do until all have loaded what they need."""
+        info = await bus.js.consumer_info(bus.topology.records, durable)
+        while (info.num_waiting or 0) < processes:
+            await anyio.sleep(0.05)
+            info = await bus.js.consumer_info(bus.topology.records, durable)
+        for number in range(40 * processes):
+            one = bill(f"warm{number}", number=f"W-{number}", total=Decimal(1_000_000 + number))
+            await bus.publish(subjects.record(bus.region, WS, "bill", one.key), one, stream=bus.topology.records)
+        await _drained(bus, durable)
+
+    def core(self) -> float:
+        """Bills a second of the matching core alone, as the service uses it."""
+        books = Books()
+        for record in (vendor(), *self.records):
+            books.take_record(record)
+        for entry in self.entries:
+            books.take_entry(entry)
+        keys = [record.key for record in self.records[:_SAMPLE]]
+        began = time.perf_counter()
+        for start in range(0, len(keys), 500):
+            judge = Judge(books)
+            judge.prepare(keys[start : start + 500])
+            for key in keys[start : start + 500]:
+                judge.decide(key)
+        return len(keys) / (time.perf_counter() - began)
+
+
+def _at(record: Record, reached: int) -> Record:
+    return msgspec.structs.replace(record, entries_seq=reached)
+
+
+@asynccontextmanager
+async def _bus(settings: Settings) -> AsyncIterator[Bus]:
+    bus = Bus(settings, "bench")
+    await bus.connect()
+    await topology.ensure(bus.js, bus.topology)
+    yield bus
+    await bus.close()
+
+
+async def _publish(bus: Bus, stream: str, messages: Sequence[tuple[str, Any]]) -> int:
+    sequence = 0
+    for start in range(0, len(messages), PAGE):
+        sequence = await bus.publish_page(stream, messages[start : start + PAGE])
+    return sequence
+
+
+async def _drained(bus: Bus, durable: str) -> None:
+    while True:
+        info = await bus.js.consumer_info(bus.topology.records, durable)
+        if not info.num_pending and not info.num_ack_pending:
+            return
+        await anyio.sleep(0.02)
+
+
+async def _compare(bills: int, entries: int) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    scorer = ["services.scorer"]
+    with tempfile.TemporaryDirectory() as directory:
+        async with embedded.broker(Path(directory)) as broker:
+            bench = Bench(broker, bills, entries)
+            bare = await bench.measure([["tests.bench.bench_service", REPUBLISHER]], REPUBLISHER)
+            plumbing = await bench.measure([["tests.bench.bench_service", PLUMBING]], "scorer")
+            one = await bench.measure([scorer], "scorer")
+            two = await bench.measure([scorer, scorer], "scorer")
+    core = bench.core()
+    print(
+        f"service, sync always, {bills:,} bills against {entries:,} entries: "
+        f"bare batch consumer {bare:,.0f}/s; "
+        f"a scorer that compares nothing {plumbing:,.0f}/s, {plumbing / bare:.2f}x; "
+        f"one scorer {one:,.0f}/s, {one / bare:.2f}x; "
+        f"two {two:,.0f}/s, {two / one:.2f}x one; core alone {core:,.0f}/s"
+    )
+    cores = os.cpu_count() or 1
+    if cores < 4:
+        print(
+            f"  {cores} cores: the broker and this bench take part of one; two scorers need four to show what they can"
+        )
+
+
+def main(bills: int = BILLS, entries: int = ENTRIES) -> None:
+    """Print the figures."""
+    anyio.run(_compare, bills, entries)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == [REPUBLISHER]:
+        anyio.run(republish, load(), backend_options={"use_uvloop": True})
+    elif sys.argv[1:] == [PLUMBING]:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+        vars(scoring)["Judge"] = NoJudge
+        anyio.run(app.serve, load(), backend_options={"use_uvloop": True})
+    else:
+        main(*map(int, sys.argv[1:]))
