@@ -43,7 +43,7 @@ class Draft:
 
 
 def drafts(dice: random.Random, known: list[Supplier], bills: int) -> list[Draft]:
-    """So many bills, oldest first and copies last, and the documents that never become one."""
+    """About so many bills, oldest first and copies last, and the documents that never become one."""
     count = round(bills / (1 + DUPLICATES) / (1 - FORGOTTEN) / (1 - NEVER_BILLED))
     found: list[Draft] = []
     regular = [one for one in known if one.monthly is not None]
@@ -69,7 +69,7 @@ def drafts(dice: random.Random, known: list[Supplier], bills: int) -> list[Draft
         draft.billed = draft.supplier.billed and dice.random() >= FORGOTTEN
         draft.settled = draft.billed and dice.random() < SETTLED
     billed = [draft for draft in found if draft.billed]
-    copies = dice.sample(billed, min(len(billed), max(0, bills - len(billed))))
+    copies = dice.sample(billed, round(len(billed) * DUPLICATES))
     return found + [_copy(one) for one in sorted(copies, key=lambda draft: draft.issued)]
 
 
@@ -90,7 +90,6 @@ def _series(dice: random.Random, supplier: Supplier) -> list[Draft]:
 
 
 def _draft(dice: random.Random, supplier: Supplier, day: date, net: Decimal) -> Draft:
-    percent = dice.choice((20, 20, 20, 10, 0)) if supplier.domestic else dice.choice((0, 0, 19))
     slip = Decimal(dice.randrange(-300, 301)) / 10_000
     rate = Decimal(1)
     if supplier.currency != "EUR":
@@ -100,7 +99,7 @@ def _draft(dice: random.Random, supplier: Supplier, day: date, net: Decimal) -> 
         issued=day,
         due=day + timedelta(days=supplier.terms),
         net=net,
-        total=(net * (100 + percent) / 100).quantize(CENT),
+        total=(net * (100 + supplier.tax) / 100).quantize(CENT),
         currency=supplier.currency,
         rate=rate,
     )

@@ -21,7 +21,7 @@ NUMBERINGS = (
 PRICES = tuple(map(Decimal, "9.99 15 19.90 29 35 49 49.90 60 79 99 120 150 199 240 250 300 480 500 600 1200".split()))
 """Round prices that suppliers of all kinds have in common: equal amounts are no accident then."""
 TERMS = (0, 0, 14, 30, 30, 30, 45, 60)
-DEBITED_TERMS = (0, 0, 0, 14, 30)
+DEBITED_TERMS = (0, 0, 0, 14)
 DEBITS, DEBITS_MONTHLY = 0.3, 0.75
 """Share of suppliers that take their money themselves, and of those that bill every month."""
 NEVER_BILLED = 0.12
@@ -32,8 +32,9 @@ NEVER_BILLED = 0.12
 class Supplier:
     """One supplier. `forms` are the spellings of its legal form, the one in its register first.
 
-    `monthly` is the net price it bills every month, `weight` how often it bills beside that; `debits` says
-    that it takes its money itself within days, `billed` that its documents are entered into QuickBooks.
+    `tax` is in per cent, 0 where the buyer accounts for it; `monthly` is the net price it bills every month,
+    `weight` how often it bills beside that; `debits` says that it takes its money itself within days, `billed`
+    that its documents are entered into QuickBooks.
     """
 
     ident: str
@@ -47,7 +48,7 @@ class Supplier:
     low: float
     high: float
     weight: float
-    domestic: bool
+    tax: int
     debits: bool
     billed: bool
     monthly: Decimal | None = None
@@ -95,7 +96,7 @@ def _supplier(dice: random.Random, position: int, core: str, tongue: Tongue) -> 
         low=low,
         high=low * 60,
         weight=1 / (position + 3),
-        domestic=tongue.country == "FR",
+        tax=dice.choice((20, 20, 20, 10, 0) if tongue.country == "FR" else (0, 0, 0, 19)),
         debits=debits,
         billed=dice.random() >= NEVER_BILLED,
         monthly=monthly,
