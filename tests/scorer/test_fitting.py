@@ -53,6 +53,13 @@ def test_name_amount_and_date_are_enough_where_nothing_competes(any_weights: Wei
     assert posterior(rivals).max() < 0.55
 
 
+@pytest.mark.parametrize("made", ["shipped", "fitted"])
+def test_what_qonto_has_half_read_is_asked_about(made: str, fitted: Weights) -> None:
+    one = {"shipped": weights(), "fitted": fitted}[made]
+    assert one.probability({"name": 1.0, "amount": 1.0, "currency": 1.0}) >= 0.55
+    assert one.probability({"name": 1.0, "date": 1.0}) >= 0.55
+
+
 def test_no_single_field_carries_a_link(any_weights: Weights) -> None:
     for field in FIELDS:
         assert any_weights.probability({field: 1.0}, same_identity=False) < 0.85

@@ -3,10 +3,12 @@
 The utility of a candidate is the prior plus the worths of its fields, that of no counterpart is 0. Worths
 are straight lines between the knots of a table, so the likelihood is concave in the parameters: the worth
 of each field's lowest score and the rises from knot to knot. What must hold of any weights is stated as
-linear constraints (rises are not negative, no field is worth more than `model.MOST`, amount and date alone
-are not enough, name, amount and date together are), and the optimum under them is found by an interior
-point method: Newton's steps on the likelihood plus a logarithmic barrier that is taken back by and by
-(Boyd and Vandenberghe, "Convex Optimization", chapter 11). No chance is involved.
+linear constraints, and the optimum under them is found by an interior point method: Newton's steps on the
+likelihood plus a logarithmic barrier that is taken back by and by (Boyd and Vandenberghe, "Convex
+Optimization", chapter 11). No chance is involved.
+
+The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date are never
+enough for a link; name, amount and date together are; name with either of them is enough for a question.
 """
 
 import hashlib
@@ -38,6 +40,9 @@ RIDGE = 2.0
 """Pull of the rises towards 0: where data say nothing, a rise is spread evenly over the knots."""
 ENOUGH, TOO_LITTLE = 0.9, 0.8
 """What name, amount and date must at least, and amount and date may at most, come to without a reference."""
+ASKED = 0.6
+"""What name and amount, or name and date, must at least come to by themselves: a person is asked before a document
+that Qonto has half read is made again."""
 _STEPS, _BARRIERS = 40, (10.0, 1.0, 0.1, 0.01)
 _START: Mapping[Field, tuple[float, float]] = {
     "name": (-4.0, 4.0),
@@ -140,6 +145,8 @@ def _constraints() -> tuple[Floats, Floats]:
     alone = _unit(0) + _at("amount", 1.0) + _at("date", 1.0) + _at("currency", 1.0)
     below(alone, _logit(TOO_LITTLE))
     below(-alone - _at("name", 1.0), -_logit(ENOUGH))
+    for other in (_at("amount", 1.0) + _at("currency", 1.0), _at("date", 1.0)):
+        below(-_unit(0) - _at("name", 1.0) - other, -_logit(ASKED))
     return np.array(sides), np.array(bounds)
 
 
