@@ -10,20 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.messages import Field
 from services.scorer import model
 from services.scorer.columns import Rows
 from services.scorer.index import Index
+from services.scorer.model import FIELDS, Floats, Weights
 from services.scorer.postings import Numbers
 from services.scorer.references import agreement, mentioned, reference
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Alike = Callable[[Numbers, Numbers], Floats]
 """How alike the names of the bills and entries in these rows are, pair by pair, NaN where a side has none."""
 
-FIELDS: tuple[Field, ...] = ("name", "amount", "date", "currency", "reference")
-"""The order of the columns of scores."""
 NAME, AMOUNT, DATE, CURRENCY, REFERENCE = range(5)
 
 AMOUNTS = (None, "equals the net amount", "equals the net amount in Qonto", "by the bill's exchange rate")
@@ -42,10 +39,6 @@ _EARLY, _LATE = 1, 10
 """Days before a bill's date and after its due date on which a payment is nothing unusual."""
 _CONVERTED = 0.6
 _FOUND = 0.95
-_CONFLICT = 0.849
-"""Ceiling of the probability of a document with another invoice number: a person may still see it."""
-_OTHER_COMPANY = 0.5
-"""Ceiling where the numbers in the two names contradict (Depot 12, Depot 14), whatever else agrees."""
 
 
 class Compared(NamedTuple):
@@ -63,7 +56,9 @@ class Compared(NamedTuple):
     possible: Flags
 
 
-def compare(bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Alike, *, least: float = 0.0) -> Compared:
+def compare(
+    bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Alike, *, weights: Weights, least: float = 0.0
+) -> Compared:
     """Compare the bills in rows `of` with the entries in `rows`, pair by pair.
 
     What costs most comes last, and only for pairs that may reach the probability `least`; what an invoice does not
@@ -77,27 +72,38 @@ def compare(bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Ali
     same = _equal(ours["vat"], theirs["vat"]) | _equal(ours["iban"], theirs["iban"])
     unknown = np.isnan(scores) & theirs["matched"][:, None]
     unknown[:, [NAME, REFERENCE]] = True
-    possible = _reachable(scores, same, unknown) >= least
+    possible = _reachable(scores, same, unknown, weights) >= least
     for pair in _numbered(ours, theirs, scores, possible).tolist():
         number, text = bills.text(of[pair]), entries.text(rows[pair])
         scores[pair, REFERENCE] = _reference(number, text, bool(theirs["payment"][pair]))
     unknown[:, REFERENCE] = np.isnan(scores[:, REFERENCE]) & theirs["matched"]
-    possible &= _reachable(scores, same, unknown) >= least
+    possible &= _reachable(scores, same, unknown, weights) >= least
     scores[possible, NAME] = alike(of[possible], rows[possible])
+    scores[same, NAME] = 1.0  # the same company, whatever it is called
     np.round(scores, 4, out=scores)
     return Compared(scores, same, amounts, days, possible)
 
 
-def probabilities(scores: Floats, same: Flags) -> Floats:
-    """The probability that each pair is the same document, held down by what contradicts."""
-    found = model.probabilities(scores, same)
-    found = np.where(scores[:, REFERENCE] == 0.0, np.minimum(found, _CONFLICT), found)
-    return np.where(scores[:, NAME] == 0.0, np.minimum(found, _OTHER_COMPANY), found)
+def probabilities(scores: Floats, same: Flags, weights: Weights) -> Floats:
+    """The probability that each pair is the same document, had it no competitors, held down by what contradicts."""
+    rows = _rows(scores, same)
+    return _probability(model.held(weights.logits(rows), rows))
 
 
-def _reachable(scores: Floats, same: Flags, unknown: Flags) -> Floats:
+def _reachable(scores: Floats, same: Flags, unknown: Flags, weights: Weights) -> Floats:
     """The most that each pair's probability can be while some fields are unknown."""
-    return model.probabilities(np.where(unknown & np.isnan(scores), 1.0, scores), same)
+    best = np.where(unknown & np.isnan(scores), 1.0, scores)
+    return _probability(weights.logits(_rows(best, same)))
+
+
+def _rows(scores: Floats, same: Flags) -> Floats:
+    """The scores as the model takes them."""
+    return np.column_stack([scores, np.where(same, 1.0, np.nan)])
+
+
+def _probability(logits: Floats) -> Floats:
+    found: Floats = 1 / (1 + np.exp(-logits))
+    return found
 
 
 def _equal(one: NDArray[np.int32], other: NDArray[np.int32]) -> Flags:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from common.messages import Action, Candidate, Decision, EntryKind, Field, Policy, Readiness
 from services.scorer import model
+from services.scorer.model import Weights
 from services.scorer.selfcheck import GATE as HELD_BACK
 
 KEPT = 5
@@ -132,9 +133,9 @@ def _standing(candidate: Candidate) -> Standing:
     )
 
 
-def choose(case: Case, policy: Policy) -> Choice:
+def choose(case: Case, policy: Policy, weights: Weights) -> Choice:
     """What should become of the bill under this policy."""
-    return _Choosing(case, policy).choice()
+    return _Choosing(case, policy, weights).choice()
 
 
 @dataclass
@@ -143,6 +144,7 @@ class _Choosing:
 
     case: Case
     policy: Policy
+    weights: Weights
     free: list[Standing] = field(init=False)
     all_odds: float = field(init=False)
 
@@ -196,8 +198,11 @@ class _Choosing:
         if best.conflict:
             return "other number", because(best)
         amount = best.scores["amount"]
-        if best.alone >= policy.auto and amount is not None and amount < model.AGREES:
-            return "other amount", because(best)
+        if amount is not None and amount < model.AGREES:
+            if case.remittance is not None:
+                return "remittance", case.remittance
+            if best.alone >= policy.auto:
+                return "other amount", because(best)
         second = next((one for one in case.candidates if one.key != best.key and one.running), None)
         likelihood, next_best = self.likelihood(best), self.likelihood(second) if second else 0.0
         near = next_best >= policy.review and likelihood - next_best < policy.margin
@@ -267,7 +272,7 @@ class _Choosing:
         others = self.all_odds - (best.odds if best.running else 0.0)
         for name in _ORDER:
             if (best.scores[name] or 0.0) < 1.0:
-                alone = model.probability({**best.scores, name: 1.0}, same_identity=best.same_identity)
+                alone = self.weights.probability({**best.scores, name: 1.0}, same_identity=best.same_identity)
                 odds = alone / (1 - alone)
                 if odds / (others + odds) >= self.policy.auto:
                     return f"would have linked had the {name} matched"

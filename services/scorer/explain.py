@@ -45,9 +45,10 @@ def explain(
 
 
 def _differences(decision: Decision, policy: Policy) -> list[str]:
-    if decision.model_version != model.VERSION:
-        return [f"it was made by model {decision.model_version}, and this is {model.VERSION}"]
-    return differences(decision, policy)
+    try:
+        return differences(decision, policy)
+    except UserError as error:  # weights that this release does not have
+        return [str(error)]
 
 
 async def _found(workspace: str, bill: str, ident: str | None) -> tuple[Decision, Policy | None]:
@@ -99,7 +100,7 @@ def _show(console: Console, decision: Decision, differ: list[str]) -> None:
         standing = "; ".join(ready.standing) or "nothing is known of the vendor"
         say(f"  {per_cent(ready.score)} ready to be posted; {standing}")
     for candidate in decision.candidates:
-        console.print(_table(candidate))
+        console.print(_table(candidate, _weights(decision)))
     say(f"policy version {decision.policy_version}, model {decision.model_version}, decision {decision.id}")
     if not differ:
         say("Taken again from what is stored with it: the same comes out.")
@@ -107,7 +108,15 @@ def _show(console: Console, decision: Decision, differ: list[str]) -> None:
         say(f"Taken again: {line}.")
 
 
-def _table(candidate: Candidate) -> Table:
+def _weights(decision: Decision) -> model.Weights:
+    """Those it was made by; today's where this release does not have them."""
+    try:
+        return model.weights(decision.model_version)
+    except UserError:
+        return model.weights()
+
+
+def _table(candidate: Candidate, weights: model.Weights) -> Table:
     taken = f", wanted by bill {candidate.taken_by}" if candidate.taken_by else ""
     title = f"{candidate.kind} {candidate.entry}: {per_cent(candidate.score)}, {per_cent(candidate.alone)} alone{taken}"
     table = Table("field", "bill", "Qonto", "agreement", "log-odds", "", title=title, title_justify="left")
@@ -117,8 +126,8 @@ def _table(candidate: Candidate) -> Table:
             name, compared.bill or "–", compared.entry or "–", agreement, f"{compared.worth:+.2f}", compared.why or ""
         )
     if candidate.same_identity:
-        table.add_row("VAT number or IBAN", "", "", "the same", f"{model.IDENTITY:+.2f}", "")
-    table.add_row("before anything is compared", "", "", "", f"{model.PRIOR:+.2f}", "")
+        table.add_row("VAT number or IBAN", "", "", "the same", f"{weights.identity:+.2f}", "")
+    table.add_row("before anything is compared", "", "", "", f"{weights.prior:+.2f}", "")
     return table
 
 

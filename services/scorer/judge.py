@@ -14,6 +14,7 @@ from services.scorer import compare, model
 from services.scorer.books import Books
 from services.scorer.decide import Case, Choice, Standing, choose
 from services.scorer.index import query
+from services.scorer.model import Weights
 from services.scorer.ranking import Ranking, Scored, kind_of
 from services.scorer.readiness import Assessment, assess
 from services.scorer.remittances import Remittances
@@ -39,11 +40,15 @@ class Verdict:
 
 
 class Judge:
-    """Decides on bills of one workspace as its books stand now; the books must not change meanwhile."""
+    """Decides on bills of one workspace as its books stand now; the books must not change meanwhile.
 
-    def __init__(self, books: Books) -> None:
+    `weights` are today's unless others are given.
+    """
+
+    def __init__(self, books: Books, weights: Weights | None = None) -> None:
         self._books = books
-        self._ranking = Ranking(books)
+        self._weights = weights or model.weights()
+        self._ranking = Ranking(books, weights=self._weights)
         self._assessed: dict[tuple[str, Policy], Assessment] = {}
         self._wanted_by: dict[str, list[str]] = {}
         self._copies: dict[str, list[str]] = {}
@@ -72,7 +77,7 @@ class Judge:
         if key not in self._ranking:
             self.prepare([key])
         case = self._case(key)
-        choice = choose(case, self._books.policy)
+        choice = choose(case, self._books.policy, self._weights)
         by_key = {scored.key: scored for scored in self._candidates(key)}
         return Verdict(
             choice.action,
@@ -109,10 +114,11 @@ class Judge:
             return Case([_standing(scored) for scored in self._candidates(key)], *sound, before="linked")
         standings = [self._with_taker(key, scored) for scored in self._candidates(key)]
         copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
-        if any(one.taken_by is None and not one.turned_down and one.alone >= books.policy.review for one in standings):
-            return Case(standings, *sound, copy_of=copy, held_back=held_back)
-        standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
-        remittance = self._remittances.of(key)
+        remittance = None if self._remittances.needless(key) else self._remittances.of(key)
+        if not any(
+            one.taken_by is None and not one.turned_down and one.alone >= books.policy.review for one in standings
+        ):
+            standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
         return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back)
 
     def _assess(self, key: str) -> Assessment:
@@ -172,6 +178,8 @@ class Judge:
             theirs = self._ranking.candidate(rival, scored.key)
             if theirs is None or theirs.alone < books.policy.review or self._prefers_another(rival, theirs):
                 continue
+            if _sum_agrees(scored) and not _sum_agrees(theirs):
+                continue  # an entry of this bill's very amount is not the other's by a wrong one
             if books.is_copy(key, rival):
                 if books.entered(rival) < books.entered(key):
                     return rival
@@ -252,7 +260,7 @@ class Judge:
         ]
         assessment = self._assess(key)
         case = Case(standings, assessment.readiness, assessment.holds, assessment.blocked, self._earlier_copy(key))
-        return choose(case, self._books.policy)
+        return choose(case, self._books.policy, self._weights)
 
     def _find_copies(self, keys: Sequence[str]) -> None:
         books, index = self._books, self._books.bill_index
@@ -284,7 +292,7 @@ class Judge:
             teller = self._ranking.facts(told_by[name]) if name in told_by else theirs
             shown[name] = FieldScore(
                 score=value,
-                worth=round(model.worth(name, value), 4),
+                worth=round(self._weights.worth(name, value), 4),
                 bill=ours.shown(name),
                 entry=teller.shown(name),
                 why=_why(name, scored),
@@ -311,6 +319,8 @@ def _standing(scored: Scored) -> Standing:
 
 
 def _why(name: Field, scored: Scored) -> str | None:
+    if name == "name" and scored.same_identity:
+        return "the same VAT number or IBAN"
     if name == "amount":
         return compare.AMOUNTS[scored.amounts]
     return f"{scored.days} days apart" if name == "date" and scored.days else None
@@ -320,6 +330,12 @@ def _names_it(scored: Scored) -> bool:
     """Whether the entry shows the bill's number."""
     score = scored.scores[compare.REFERENCE]
     return score is not None and score >= model.AGREES
+
+
+def _sum_agrees(scored: Scored) -> bool:
+    """Whether the entry has the bill's amount, as far as it says."""
+    score = scored.scores[compare.AMOUNT]
+    return score is None or score >= model.AGREES
 
 
 def _settled_by_number(mine: Scored, theirs: Scored) -> bool:

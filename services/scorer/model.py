@@ -1,70 +1,166 @@
 """The weights: what agreement and disagreement of each field are worth, as log-odds.
 
-A match's probability is the logistic of the prior plus the worth of every field, as in Fellegi and Sunter,
-"A Theory for Record Linkage" (JASA 1969). A field that one side does not have is worth nothing. Each table
-maps a field's score in [0, 1] to its worth and rises with the score, so moving a date or an amount away can
-never raise a probability.
+A candidate's log-odds are the prior plus the worth of every field, as in Fellegi and Sunter, "A Theory for
+Record Linkage" (JASA 1969). A field that one side does not have is worth nothing. Each table maps a field's
+score in [0, 1] to its worth and rises with the score, so moving a date or an amount away can never raise a
+probability.
 
-The worths were set from these considerations, and checked on generated companies: name, amount and date all
-agreeing must reach 0.85 without a reference (small suppliers' numbers are often missing in Qonto); amount
-and date alone must not (equal amounts are common); another invoice number must push even a perfect rest
-below 0.85, yet leave it for a person, because OCR misreads numbers.
+The candidates of one bill compete with each other and with "Qonto holds no counterpart", whose log-odds are
+0: a multinomial logit (McFadden, "Conditional logit analysis of qualitative choice behavior", 1974), see
+`posterior`. `python -m services.scorer.fitting` fits the weights on invented workspaces.
 """
 
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from itertools import pairwise
-from math import exp
+from math import exp, isfinite, log
+from typing import get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from common.messages import Field
 
-VERSION = "2026.11.1"
-
-PRIOR = -5.0
-"""Log-odds of a candidate before anything is compared: most share an amount by accident."""
+FIELDS: tuple[Field, ...] = get_args(Field)
+COLUMNS = len(FIELDS) + 1
+"""Columns of a matrix of scores: the fields in their order, then 1.0 for an equal identity, NaN for none."""
 
 AGREES = 0.8
 """A field's score from which on it counts as agreeing evidence."""
 
-IDENTITY = 2.5
-"""Worth of an equal VAT number or IBAN beside the name: the same counterparty, whichever document."""
+MOST = 8.0
+"""Log-odds that no field alone may exceed, for or against: nothing that people type is surer than that."""
 
-WORTH: Mapping[Field, tuple[tuple[float, float], ...]] = {
-    "name": ((0.0, -5.0), (0.45, -4.0), (0.65, -1.5), (0.8, 1.5), (0.9, 3.2), (1.0, 4.0)),
-    "amount": ((0.0, -6.0), (0.5, -3.0), (0.8, -0.5), (0.86, 1.5), (0.9, 2.5), (1.0, 3.8)),
-    "date": ((0.0, -4.0), (0.2, -2.6), (0.5, -0.8), (0.8, 0.8), (1.0, 1.6)),
-    "currency": ((0.0, -4.0), (0.6, -0.3), (1.0, 0.2)),
-    "reference": ((0.0, -4.0), (0.8, 3.0), (0.9, 4.0), (1.0, 6.0)),
-}
+CONFLICT = 0.849
+"""Ceiling of the probability of a document with another invoice number: a person may still see it."""
+OTHER_COMPANY = 0.5
+"""Ceiling where the numbers in the two names contradict (Depot 12, Depot 14), whatever else agrees."""
+
+Floats = NDArray[np.float64]
+Table = tuple[tuple[float, float], ...]
+"""Scores from 0 to 1, rising, each with its worth; straight lines between them."""
 
 
-def worth(field: Field, score: float | None) -> float:
-    """The log-odds of a field's score; 0 where one side does not say."""
-    if score is None:
-        return 0.0
-    table = WORTH[field]
+class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of the weights. ValueError names the field that makes no sense.
+
+    `prior` is the log-odds of a candidate before anything is compared: most share an amount by accident.
+    `identity` is the worth of an equal VAT number or IBAN: the same counterparty, whichever document.
+    """
+
+    version: str
+    prior: float
+    identity: float
+    worths: dict[Field, Table]
+
+    def __post_init__(self) -> None:
+        if not self.version:
+            raise ValueError("version is empty; give these weights a name of their own")
+        if not isfinite(self.prior):
+            raise ValueError(f"prior is {self.prior}; it must be a finite number")
+        if not 0.0 <= self.identity <= MOST:
+            raise ValueError(f"identity is {self.identity}; it must lie between 0 and {MOST:g}")
+        if set(self.worths) != set(FIELDS):
+            raise ValueError(f"worths has {', '.join(sorted(self.worths))}; it must have {', '.join(sorted(FIELDS))}")
+        for field, table in self.worths.items():
+            _check(f"worths.{field}", table)
+
+    def worth(self, field: Field, score: float | None) -> float:
+        """The log-odds of a field's score; 0 where one side does not say."""
+        if score is None:
+            return 0.0
+        table = self.worths[field]
+        for (low, low_worth), (high, high_worth) in pairwise(table):
+            if score <= high:
+                return low_worth + (high_worth - low_worth) * (score - low) / (high - low)
+        return table[-1][1]
+
+    def logit(self, scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
+        """The log-odds, against no counterpart at all, of a candidate with these scores."""
+        total = self.prior + sum(self.worth(field, score) for field, score in scores.items())
+        return total + self.identity if same_identity else total
+
+    def probability(self, scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
+        """The probability that two documents are the same, from their fields' scores, if none competes."""
+        return 1 / (1 + exp(-self.logit(scores, same_identity=same_identity)))
+
+    def worths_of(self, field: Field, scores: Floats) -> Floats:
+        """`worth` of every score at once, in the same shape; NaN says that one side does not say."""
+        at, worth = np.array(self.worths[field]).T
+        found = np.interp(scores, at, worth)
+        return np.where(np.isnan(scores), 0.0, found)
+
+    def logits(self, scores: Floats) -> Floats:
+        """The log-odds of every row of a matrix of scores with `COLUMNS` columns."""
+        total = np.full(len(scores), self.prior)
+        for column, field in enumerate(FIELDS):
+            total += self.worths_of(field, scores[:, column])
+        return total + np.where(np.isnan(scores[:, -1]), 0.0, self.identity * scores[:, -1])
+
+
+def held(logits: Floats, scores: Floats) -> Floats:
+    """The log-odds of candidates, held down by what contradicts in their rows of scores."""
+    name, reference = scores[:, FIELDS.index("name")], scores[:, FIELDS.index("reference")]
+    capped = np.where(reference == 0.0, np.minimum(logits, _odds(CONFLICT)), logits)
+    return np.where(name == 0.0, np.minimum(capped, _odds(OTHER_COMPANY)), capped)
+
+
+def posterior(logits: Floats) -> Floats:
+    """The probability of each candidate of one bill, given that one of them or none is the counterpart.
+
+    What is missing to 1 is the probability that there is none.
+    """
+    highest = max(0.0, float(logits.max(initial=0.0)))
+    odds = np.exp(logits - highest)
+    return np.asarray(odds / (odds.sum() + np.exp(-highest)), dtype=np.float64)
+
+
+def read(text: bytes, source: str) -> Weights:
+    """Weights from JSON; UserError names the source, the field and the fix."""
+    try:
+        return msgspec.json.decode(text, type=Weights)
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{source}: {error}; fit the weights again or take the file of a release") from None
+
+
+@cache
+def weights(version: str | None = None) -> Weights:
+    """The weights of a version, to score again what was decided with it; without one, today's.
+
+    UserError names the versions there are.
+    """
+    here = files("services.scorer")
+    found = {
+        one.version: one
+        for one in (read((here / name).read_bytes(), name) for name in ("weights.json", "weights-2026.11.1.json"))
+    }
+    if version is None:
+        return next(iter(found.values()))
+    if version not in found:
+        raise UserError(f"weights {version} are unknown; this release has {', '.join(found)}")
+    return found[version]
+
+
+def _odds(probability: float) -> float:
+    return log(probability / (1 - probability))
+
+
+def _check(what: str, table: Table) -> None:
+    if len(table) < 2 or table[0][0] != 0.0 or table[-1][0] != 1.0:
+        raise ValueError(f"{what} must go from score 0 to score 1")
+    for score, worth in table:
+        if not isfinite(worth) or abs(worth) > MOST:
+            raise ValueError(f"{what} is {worth} at score {score}; it must lie between -{MOST:g} and {MOST:g}")
     for (low, low_worth), (high, high_worth) in pairwise(table):
-        if score <= high:
-            return low_worth + (high_worth - low_worth) * (score - low) / (high - low)
-    return table[-1][1]
+        if not low < high:
+            raise ValueError(f"{what} has score {high} after {low}; its scores must rise")
+        if high_worth < low_worth:
+            raise ValueError(f"{what} falls from {low_worth} to {high_worth} at score {high}; it must rise")
 
 
-def probability(scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
-    """The probability that two documents are the same, from their fields' scores."""
-    total = PRIOR + sum(worth(field, score) for field, score in scores.items())
-    if same_identity:
-        total += IDENTITY
-    return 1 / (1 + exp(-total))
-
-
-def probabilities(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The same for many pairs: a column of scores for each field of WORTH, NaN where one side does not say."""
-    total = np.where(same, PRIOR + IDENTITY, PRIOR)
-    for column, table in enumerate(WORTH.values()):
-        places, values = np.array(table).T
-        worths = np.interp(scores[:, column], places, values)
-        total = total + np.where(np.isnan(worths), 0.0, worths)
-    found: NDArray[np.float64] = 1 / (1 + np.exp(-total))
-    return found
+_TODAY = weights()
+VERSION, PRIOR, IDENTITY, WORTH = _TODAY.version, _TODAY.prior, _TODAY.identity, _TODAY.worths
+worth, probability = _TODAY.worth, _TODAY.probability

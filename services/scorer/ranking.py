@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.messages import Entry, EntryKind, Field
-from services.scorer import compare, names
+from services.scorer import compare, model, names
 from services.scorer.books import Books
-from services.scorer.compare import FIELDS, Compared, Flags, Floats
+from services.scorer.compare import Compared, Flags
 from services.scorer.facts import Facts, of_entry, payments_of
 from services.scorer.index import Pairs, Query, query
+from services.scorer.model import FIELDS, Floats, Weights
 from services.scorer.postings import Numbers, distinct
 
 WORTH_SHOWING = 0.01
@@ -52,10 +53,13 @@ class Scored:
 
 
 class Ranking:
-    """The candidates of one workspace's bills; the books must not change meanwhile."""
+    """The candidates of one workspace's bills, of those that reach the probability `least`; the books must not change
+    meanwhile."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, *, weights: Weights | None = None, least: float = WORTH_SHOWING) -> None:
         self._books = books
+        self._weights = weights or model.weights()
+        self._least = least
         self._queries: dict[str, Query] = {}
         self._entries: dict[str, Entry] = {}
         self._entry_facts: dict[str, Facts] = {}
@@ -80,7 +84,7 @@ class Ranking:
         ranked: dict[str, list[Scored]] = {key: [] for key in todo}
         pairs = self._units(books.index.candidates([self.query(key) for key in todo]))
         of = np.array([books.bill_index.row(key) for key in todo], np.int64)[pairs.which]
-        for pair, scored in self.score(of, pairs.rows, least=WORTH_SHOWING):
+        for pair, scored in self.score(of, pairs.rows, least=self._least):
             ranked[todo[pairs.which[pair]]].append(scored)
         for found in ranked.values():
             found.sort(key=lambda scored: (-scored.alone, scored.key))
@@ -133,9 +137,11 @@ class Ranking:
     def score(self, of: Numbers, rows: Numbers, *, least: float) -> list[tuple[int, Scored]]:
         """The pairs that reach the probability `least`, by their positions."""
         books, index = self._books, self._books.index
-        compared = compare.compare(books.bill_index, of, index, rows, self._alike_of, least=least)
+        compared = compare.compare(
+            books.bill_index, of, index, rows, self._alike_of, weights=self._weights, least=least
+        )
         parts, told_by = self._complete(of, rows, compared)
-        alone = compare.probabilities(compared.scores, compared.same)
+        alone = compare.probabilities(compared.scores, compared.same, self._weights)
         reached = np.flatnonzero(compared.possible & (alone >= least))
         scores = compared.scores[reached].astype(object)
         scores[np.isnan(compared.scores[reached])] = None
@@ -171,7 +177,14 @@ class Ranking:
             for payment in parts[pair]:
                 if (row := index.row(payment)) < 0:
                     continue
-                one = compare.compare(books.bill_index, of[pair : pair + 1], index, np.array([row]), self._alike_of)
+                one = compare.compare(
+                    books.bill_index,
+                    of[pair : pair + 1],
+                    index,
+                    np.array([row]),
+                    self._alike_of,
+                    weights=self._weights,
+                )
                 told = np.isnan(compared.scores[pair]) & ~np.isnan(one.scores[0])
                 compared.scores[pair][told] = one.scores[0][told]
                 compared.same[pair] |= one.same[0]

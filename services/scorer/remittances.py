@@ -5,7 +5,8 @@ from datetime import date, timedelta
 
 from services.scorer import model
 from services.scorer.books import Books
-from services.scorer.ranking import Ranking
+from services.scorer.compare import AMOUNT
+from services.scorer.ranking import Ranking, Scored
 from services.scorer.sums import Item, covered_by, covers_bills, instalments
 
 _EARLY, _LATE = timedelta(days=10), timedelta(days=90)
@@ -30,7 +31,7 @@ class Remittances:
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Look for the payments to the suppliers of all these bills at once."""
-        todo = [key for key in keys if key not in self._payments and not self._found(key)]
+        todo = [key for key in keys if key not in self._payments and not self.needless(key)]
         if not todo:
             return
         index = self._books.index
@@ -61,10 +62,10 @@ class Remittances:
                 return paid.why
         return None
 
-    def _found(self, key: str) -> bool:
-        """Whether an entry of its own is as good as found."""
+    def needless(self, key: str) -> bool:
+        """Whether an entry of the bill's own is as good as found, for the whole of its amount."""
         ranked = self._ranking.of(key)
-        return bool(ranked) and ranked[0].alone >= self._books.policy.review
+        return bool(ranked) and self._whole(ranked[0])
 
     def _open(self, key: str, payments: Sequence[str]) -> Iterable[Item]:
         """Those of the payments that are to this supplier, of these days, and nobody's yet."""
@@ -80,13 +81,20 @@ class Remittances:
             if amount is None or theirs.since is None or not first <= theirs.since <= last:
                 continue
             taken = books.claims.get(one) is not None or books.invoice_of(one) is not None
-            if name < model.AGREES or taken or any(self._wants(other, one) for other in self._wanted_by(one)):
+            rivals = [other for other in self._wanted_by(one) if other != key]
+            if name < model.AGREES or taken or any(self._wants(other, one) for other in rivals):
                 continue
             yield Item(one.partition("-")[2], amount, theirs.since, theirs.text)
 
     def _wants(self, bill: str, payment: str) -> bool:
+        """Whether a payment is as good as another bill's own."""
         theirs = self._ranking.candidate(bill, payment)
-        return theirs is not None and theirs.alone >= self._books.policy.review
+        return theirs is not None and self._whole(theirs)
+
+    def _whole(self, scored: Scored) -> bool:
+        """Whether a candidate is likely, and for the whole of the amount."""
+        amount = scored.scores[AMOUNT]
+        return scored.alone >= self._books.policy.review and (amount is None or amount >= model.AGREES)
 
     def _others(self, key: str) -> Iterable[Item]:
         """The supplier's other bills of these weeks that no entry was found for."""
@@ -95,7 +103,7 @@ class Remittances:
             theirs = books.facts_of(other)
             near = theirs.since is not None and ours.since is not None and abs(theirs.since - ours.since) <= _BESIDE
             same = near and theirs.currencies == ours.currencies and books.bill(other).total > 0
-            if same and not self._found(other) and books.serves(other) is None:
+            if same and not self.needless(other) and books.serves(other) is None:
                 yield self._item(other)
 
     def _item(self, key: str) -> Item:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from common.messages import Candidate, Decision, Policy
-from services.scorer import compare
+from services.scorer import compare, model
 from services.scorer.decide import case_of, choose
+from services.scorer.model import Weights
 
 _CLOSE = 1e-9
 """By how much a probability may differ from one machine's arithmetic to another's."""
@@ -13,16 +14,18 @@ _CLOSE = 1e-9
 def differences(decision: Decision, policy: Policy) -> list[str]:
     """What comes out otherwise, in words; nothing if the decision is reproduced.
 
-    `policy` is the version that the decision names. The model must be of the version that it names too.
+    `policy` is the version that the decision names; the weights are those of the model that it names. UserError if this
+    release does not have them.
     """
     if decision.action == "withdraw":  # by the deletion alone
         return []
+    weights = model.weights(decision.model_version)
     found = [
         f"entry {one.entry} alone: {one.alone:.6f} was decided on, its fields make {now:.6f}"
         for one in decision.candidates
-        if abs((now := alone(one)) - one.alone) > _CLOSE
+        if abs((now := alone(one, weights)) - one.alone) > _CLOSE
     ]
-    choice = choose(case_of(decision), policy)
+    choice = choose(case_of(decision), policy, weights)
     for what, was, comes_out in (
         ("action", decision.action, choice.action),
         ("score", decision.score, round(choice.score, 4)),
@@ -41,8 +44,8 @@ def differences(decision: Decision, policy: Policy) -> list[str]:
     return found
 
 
-def alone(candidate: Candidate) -> float:
+def alone(candidate: Candidate, weights: Weights) -> float:
     """The probability that a candidate's stored fields make, without competitors."""
-    scores = [candidate.fields[name].score for name in compare.FIELDS]
+    scores = [candidate.fields[name].score for name in model.FIELDS]
     row = np.array([[np.nan if score is None else score for score in scores]])
-    return float(compare.probabilities(row, np.array([candidate.same_identity]))[0])
+    return float(compare.probabilities(row, np.array([candidate.same_identity]), weights)[0])

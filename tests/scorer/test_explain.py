@@ -56,7 +56,7 @@ async def test_a_decision_is_explained_and_comes_out_the_same(made: list[Decisio
 async def test_what_does_not_come_out_again_is_told(bus: Bus, made: list[Decision], settings: Settings) -> None:
     for change, said in (
         ({"action": "create"}, "create was decided, review comes out"),
-        ({"model_version": "2020.1"}, "it was made by model 2020.1"),
+        ({"model_version": "2020.1"}, "weights 2020.1 are unknown"),
         ({"policy_version": 7}, "the policy it was made by is no longer kept"),
     ):
         other = replace(made[1], **change)

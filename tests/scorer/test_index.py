@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.messages import Entry, Ref
-from services.scorer import compare, index, model
+from services.scorer import index, model
 from services.scorer.books import Books
 from services.scorer.facts import Facts, of_entry
 from services.scorer.index import Index, query
@@ -139,4 +139,4 @@ def test_packed_entries_come_out_as_they_went_in(entry: Entry) -> None:
 
 
 def test_the_order_of_fields_is_the_models() -> None:
-    assert tuple(model.WORTH) == compare.FIELDS
+    assert tuple(model.WORTH) == model.FIELDS

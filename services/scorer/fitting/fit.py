@@ -1,0 +1,255 @@
+"""Fits the weights: a multinomial logit per bill over its candidates and "Qonto holds no counterpart".
+
+The utility of a candidate is the prior plus the worths of its fields, that of no counterpart is 0. Worths
+are straight lines between the knots of a table, so the likelihood is concave in the parameters: the worth
+of each field's lowest score and the rises from knot to knot. What must hold of any weights is stated as
+linear constraints, and the optimum under them is found by an interior point method: Newton's steps on the
+likelihood plus a logarithmic barrier that is taken back by and by (Boyd and Vandenberghe, "Convex
+Optimization", chapter 11). No chance is involved.
+
+The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date are never
+enough for a link; name, amount and date together are; name with either of them is enough for a question.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from common.messages import Field
+from services.scorer.fitting.features import NONE, Compared
+from services.scorer.model import COLUMNS, FIELDS, MOST, Floats, Weights
+
+KNOTS: Mapping[Field, tuple[float, ...]] = {
+    "name": (0.0, 0.3, 0.45, 0.55, 0.7, 0.8, 0.84, 0.9, 0.97, 1.0),
+    "amount": (0.0, 0.1, 0.5, 0.79, 0.86, 0.9, 0.98, 1.0),
+    "date": (0.0, 0.03, 0.08, 0.2, 0.5, 0.76, 0.9, 0.95, 1.0),
+    "currency": (0.0, 0.6, 1.0),
+    "reference": (0.0, 0.85, 0.92, 0.97, 1.0),
+}
+"""Where the tables may bend: at the scores that the comparison gives for one reason each."""
+
+DOUBT = 0.002
+"""Share of the labels that are taken to be wrong: so much of a counterpart's weight goes to there being none."""
+RIDGE = 2.0
+"""Pull of the rises towards 0: where data say nothing, a rise is spread evenly over the knots."""
+ENOUGH, TOO_LITTLE = 0.9, 0.8
+"""What name, amount and date must at least, and amount and date may at most, come to without a reference."""
+ASKED = 0.6
+"""What name and amount, or name and date, must at least come to by themselves: a person is asked before a document
+that Qonto has half read is made again."""
+_STEPS, _BARRIERS = 40, (10.0, 1.0, 0.1, 0.01)
+_START: Mapping[Field, tuple[float, float]] = {
+    "name": (-4.0, 4.0),
+    "amount": (-4.0, 2.5),
+    "date": (-3.0, 2.0),
+    "currency": (-1.0, 0.2),
+    "reference": (-3.0, 5.0),
+}
+"""Worths of the lowest and highest scores to begin with; well within all constraints."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which parameters are whose: the prior, then each field's lowest worth and its rises, then the identity."""
+
+    first: Mapping[Field, int]
+    size: int
+
+    def rises(self, field: Field) -> range:
+        return range(self.first[field] + 1, self.first[field] + len(KNOTS[field]))
+
+
+def _layout() -> _Layout:
+    first: dict[Field, int] = {}
+    at = 1
+    for field in FIELDS:
+        first[field] = at
+        at += len(KNOTS[field])
+    return _Layout(first, at + 1)
+
+
+_PLAN = _layout()
+
+
+def fit(worlds: Sequence[Compared], label: str) -> Weights:
+    """The weights under which what is really so in these worlds is most likely; copies of bills say nothing.
+
+    The version is the label and a digest of the worths, so other worths never have the same name.
+    """
+    design, starts, right = _stacked(worlds)
+    theta = _start()
+    sides, bounds = _constraints()
+    for strength in _BARRIERS:
+        theta = _newton(theta, design, starts, right, sides, bounds, strength)
+    return _weights(theta, label)
+
+
+def _stacked(worlds: Sequence[Compared]) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """All bills that have candidates and a truth of their own, in one matrix of ramps."""
+    scores, right, at = [np.empty((0, COLUMNS))], [], 0
+    starts: list[int] = []
+    for world in worlds:
+        for bill, truth in enumerate(world.truths):
+            rows, row = world.rows(bill), int(world.right[bill])
+            hidden = bool(truth.counterparts) and row == NONE
+            if not rows or truth.duplicate_of is not None or hidden:
+                continue
+            starts.append(at)
+            right.append(NONE if row == NONE else at + row - rows.start)
+            scores.append(world.scores[rows.start : rows.stop])
+            at += len(rows)
+    return _design(np.concatenate(scores)), np.array(starts, dtype=np.intp), np.array(right, dtype=np.intp)
+
+
+def _design(scores: Floats) -> Floats:
+    """One row per candidate, one column per parameter."""
+    found = np.zeros((len(scores), _PLAN.size))
+    found[:, 0] = 1.0
+    for column, field in enumerate(FIELDS):
+        known = ~np.isnan(scores[:, column])
+        score = np.where(known, scores[:, column], 0.0)
+        found[:, _PLAN.first[field]] = known
+        for at, (low, high) in zip(_PLAN.rises(field), pairwise(KNOTS[field]), strict=True):
+            found[:, at] = np.clip((score - low) / (high - low), 0.0, 1.0)
+    found[:, -1] = np.nan_to_num(scores[:, -1])
+    return found
+
+
+def _constraints() -> tuple[Floats, Floats]:
+    """Rows and bounds of what must hold: rows @ parameters < bounds."""
+    sides: list[Floats] = []
+    bounds: list[float] = []
+
+    def below(side: Floats, bound: float) -> None:
+        sides.append(side)
+        bounds.append(bound)
+
+    for field in FIELDS:
+        lowest, highest = _at(field, 0.0), _at(field, 1.0)
+        below(lowest, 0.0)
+        below(-lowest, MOST)
+        below(-highest, 0.0)
+        below(highest, MOST)
+        for at in _PLAN.rises(field):
+            below(-_unit(at), 0.0)
+    below(_unit(0), 0.0)
+    below(-_unit(0), 2 * MOST)
+    below(-_unit(_PLAN.size - 1), 0.0)
+    below(_unit(_PLAN.size - 1), MOST)
+    alone = _unit(0) + _at("amount", 1.0) + _at("date", 1.0) + _at("currency", 1.0)
+    below(alone, _logit(TOO_LITTLE))
+    below(-alone - _at("name", 1.0), -_logit(ENOUGH))
+    for other in (_at("amount", 1.0) + _at("currency", 1.0), _at("date", 1.0)):
+        below(-_unit(0) - _at("name", 1.0) - other, -_logit(ASKED))
+    return np.array(sides), np.array(bounds)
+
+
+def _unit(at: int) -> Floats:
+    found = np.zeros(_PLAN.size)
+    found[at] = 1.0
+    return found
+
+
+def _at(field: Field, score: float) -> Floats:
+    """The row that gives a field's worth at its lowest or highest score."""
+    found = _unit(_PLAN.first[field])
+    if score:
+        found[_PLAN.rises(field)] = 1.0
+    return found
+
+
+def _start() -> Floats:
+    """A point well within the constraints."""
+    found = np.zeros(_PLAN.size)
+    found[0], found[-1] = -5.0, 1.0
+    for field, (low, high) in _START.items():
+        rises = _PLAN.rises(field)
+        found[_PLAN.first[field]] = low
+        found[rises] = (high - low) / len(rises)
+    return found
+
+
+def _newton(
+    theta: Floats,
+    design: Floats,
+    starts: NDArray[np.intp],
+    right: NDArray[np.intp],
+    sides: Floats,
+    bounds: Floats,
+    strength: float,
+) -> Floats:
+    """The best parameters for one strength of the barrier."""
+    ridge = np.full(len(theta), RIDGE)
+    ridge[0] = 0.0
+
+    def cost(point: Floats) -> float:
+        slack = bounds - sides @ point
+        if slack.min() <= 0.0:
+            return float("inf")
+        return (
+            _loss(design @ point, starts, right) + float(ridge @ point**2) / 2 - strength * float(np.log(slack).sum())
+        )
+
+    now = cost(theta)
+    for _ in range(_STEPS):
+        chance = _chances(design @ theta, starts)
+        slack = bounds - sides @ theta
+        gradient = (
+            design.T @ (chance - _target(right, len(design))) + ridge * theta + strength * (sides.T @ (1 / slack))
+        )
+        weighted = design * chance[:, None]
+        means = np.add.reduceat(weighted, starts, axis=0)
+        scaled = sides / slack[:, None]
+        hessian = design.T @ weighted - means.T @ means + np.diag(ridge) + strength * (scaled.T @ scaled)
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(theta)), gradient)
+        descent, length = float(gradient @ step), 1.0
+        if descent < 1e-3 * strength:
+            break
+        while (new := cost(theta - length * step)) > now - 1e-4 * length * descent and length > 1e-10:
+            length /= 2
+        if new >= now:
+            break
+        theta, now = theta - length * step, new
+    return theta
+
+
+def _chances(utilities: Floats, starts: NDArray[np.intp]) -> Floats:
+    """P of every candidate among its bill's candidates and none."""
+    lengths = np.diff([*starts, len(utilities)])
+    highest = np.maximum(np.maximum.reduceat(utilities, starts), 0.0)
+    odds = np.exp(utilities - np.repeat(highest, lengths))
+    return np.asarray(odds / np.repeat(np.add.reduceat(odds, starts) + np.exp(-highest), lengths))
+
+
+def _target(right: NDArray[np.intp], rows: int) -> Floats:
+    found = np.zeros(rows)
+    found[right[right != NONE]] = 1.0 - DOUBT
+    return found
+
+
+def _loss(utilities: Floats, starts: NDArray[np.intp], right: NDArray[np.intp]) -> float:
+    """The negative log-likelihood of what is really so."""
+    highest = np.maximum(np.maximum.reduceat(utilities, starts), 0.0)
+    lengths = np.diff([*starts, len(utilities)])
+    total = np.add.reduceat(np.exp(utilities - np.repeat(highest, lengths)), starts) + np.exp(-highest)
+    return float((highest + np.log(total)).sum() - (1.0 - DOUBT) * utilities[right[right != NONE]].sum())
+
+
+def _weights(theta: Floats, label: str) -> Weights:
+    worths = {}
+    for field in FIELDS:
+        found = theta[_PLAN.first[field]] + np.cumsum([0.0, *np.maximum(theta[_PLAN.rises(field)], 0.0)])
+        worths[field] = tuple(zip(KNOTS[field], (round(float(worth), 3) for worth in found), strict=True))
+    prior, identity = round(float(theta[0]), 3), round(float(theta[-1]), 3)
+    digest = hashlib.sha256(msgspec.json.encode((prior, identity, worths), order="sorted")).hexdigest()[:8]
+    return Weights(version=f"{label}-{digest}", prior=prior, identity=identity, worths=worths)
+
+
+def _logit(probability: float) -> float:
+    return log(probability / (1 - probability))
