@@ -1,4 +1,4 @@
-"""What weights decide in a world whose truth is known, by the protocol that docs/matching.md describes."""
+"""What weights decide in a world whose truth is known, and how often that is right."""
 
 from collections import defaultdict
 from collections.abc import Mapping
