@@ -14,7 +14,7 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import RetryLater, UserError, WeirError
 from common.messages import NAMES, Backfill, PullState, Refusal, Rewind, said
-from common.settings import load
+from common.settings import EARLIEST, load
 from common.standing import left_out, outcome, progress
 from common.tenants import Tenant, tenant
 from common.ticks import ask_for_pull
@@ -48,7 +48,7 @@ def rewind(workspace: _Workspace, to: _Since, *, no_wait: _NoWait = False) -> No
 
     Nothing is posted twice: what Qonto holds already is found again.
     """
-    since = _instant(to)
+    since = _instant(to, "--to")
     anyio.run(_read, Rewind(workspace=_checked(workspace), to=since), "rewind", f"again from {said(since)}", no_wait)
 
 
@@ -57,7 +57,7 @@ def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -
 
     Nothing is published or posted twice. Later first pulls of the workspace begin there too.
     """
-    since = _instant(from_)
+    since = _instant(from_, "--from")
     message = Backfill(workspace=_checked(workspace), since=since)
     anyio.run(_read, message, "backfill", f"what changed since {said(since)}", no_wait)
 
@@ -66,8 +66,14 @@ def _say(line: str) -> None:
     Console(soft_wrap=True, highlight=False).print(line, markup=False)
 
 
-def _instant(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _instant(moment: datetime, option: str) -> datetime:
+    try:
+        instant = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        instant = None
+    if instant is None or instant < EARLIEST:
+        raise UserError(f"{option} {moment.isoformat()}: name a date from {EARLIEST:%Y-%m-%d} up to today")
+    return instant
 
 
 def _checked(workspace: str) -> str:

@@ -12,7 +12,7 @@ look at all of them, so it is done only if some attachment may have left its bil
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from common import quickbooks as wire
 from common import subjects
 from common.bus import Bus
 from common.messages import Document, Record
+from common.settings import EARLIEST
 from common.wire import WireError
 from services.puller.entities import BILL
 from services.puller.files import Files
@@ -34,7 +35,7 @@ from services.puller.window import Page, Row, Window, pages
 log = structlog.get_logger()
 
 ENTITY = "Attachable"
-ALL = datetime(2000, 1, 1, tzinfo=UTC)
+ALL = EARLIEST
 """Before the first attachment there is."""
 _NOWHERE: frozenset[str] = frozenset()
 

@@ -8,7 +8,7 @@ owner, and the next one is scheduled all the same.
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from datetime import datetime
 
 import anyio
 import httpx
@@ -36,6 +36,7 @@ from common.errors import (
 from common.lease import lease
 from common.messages import Notice, Tick, Workspace, now
 from common.ticks import ask_for_pull
+from services.puller.marker import first_pull_begins
 from services.puller.progress import Progress, last_began
 from services.puller.pull import Pull, Unfinished
 from services.puller.quickbooks import Company
@@ -147,7 +148,7 @@ class Ticks:
 
     def _begin(self, known: Workspace, realm: str, progress: Progress) -> Pull:
         company = Company(self._http, self._connections, self._bus.settings.quickbooks_api_url, known.id, realm)
-        beginning = datetime.combine(known.backfill_from or self._bus.settings.backfill_from, time.min, UTC)
+        beginning = first_pull_begins(known, self._bus.settings.backfill_from)
         return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice)
 
     async def _tell(self, workspace: str, pull: Pull, *, finished: bool) -> None:

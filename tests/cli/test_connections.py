@@ -233,9 +233,9 @@ async def test_where_first_pulls_begin_moves_only_back_once_something_was_read(w
         assert kept is not None
         return kept.value.backfill_from
 
-    beginning = world.settings.backfill_from
+    beginning = date(2010, 1, 1)
     midnight = datetime(beginning.year, beginning.month, beginning.day, tzinfo=UTC)
-    async with puller(world.settings):
+    async with puller(world.settings.model_copy(update={"backfill_from": beginning})):
         await world.first_pull()
         assert await asked(midnight + timedelta(days=1)) == beginning
         east = timezone(timedelta(hours=2))
@@ -250,6 +250,11 @@ async def test_what_cannot_be_read_again_says_why(world: World) -> None:
         for to, why, fix in (
             (ahead, f"to: {ahead:%Y-%m-%d %H:%M} UTC is in the future", "name a date that is past"),
             (datetime(2026, 1, 31), "to: 2026-01-31 00:00:00 has no zone", "add one, such as Z or +01:00"),  # noqa: DTZ001
+            (
+                datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+                "to: 0001-01-01T00:00:00+14:00 is too long ago",
+                "name 2000-01-01 or later: QuickBooks has nothing older",
+            ),
         ):
             answer: Any = await world.bus.call(world.subject("rewind"), Rewind(workspace=WS, to=to))
             assert answer == Refusal(why=why, fix=fix)
