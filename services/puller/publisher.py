@@ -23,7 +23,7 @@ from services.puller.attachments import Attachments
 from services.puller.entities import BILL, Entity
 from services.puller.omissions import left_damaged, left_malformed
 from services.puller.quickbooks import Company, Damaged, Missing
-from services.puller.records import Held, Records, deleted, differs, older, record, with_documents
+from services.puller.records import Held, Records, deleted, differs, newest, record, with_documents
 from services.puller.window import Row
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Publisher:
     async def records(self, kind: RecordKind, records: Sequence[Record], *, republish: bool = False) -> None:
         """Publish records of one kind, unchanged ones only with `republish`, older versions never."""
         held = await self._records.held(kind, (record.id for record in records))
-        records = [record for record in records if not older(record, held.get(record.id))]
+        records = newest(records, held)
         if kind == BILL.kind:
             records = await self._dressed(records, held)
         news = [record for record in records if republish or differs(record, held.get(record.id))]

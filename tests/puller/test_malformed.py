@@ -59,3 +59,21 @@ async def test_what_is_malformed_hides_nobody(world: World, malformed: dict[str,
         assert (await world.state()).failing is None
         (told,) = [notice.why for notice in await world.notices() if notice.kind == "failed"]
         assert "was left out" in told
+
+
+@pytest.mark.parametrize("newest", [0, 1], ids=["newest first", "newest last"])
+async def test_of_an_answer_that_gives_an_object_twice_the_newest_counts(world: World, newest: int) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        times = [(now() + timedelta(seconds=later)).isoformat(timespec="seconds") for later in (5, 6)]
+        twice = [
+            on_the_wire(world, bill, PrivateNote=said, Line=[], MetaData={"LastUpdatedTime": at})
+            for said, at in zip(("old", "new"), times, strict=True)
+        ]
+        body = {"CDCResponse": [{"QueryResponse": [{"Bill": twice if newest else twice[::-1]}]}], "time": times[0]}
+        world.sandbox.fault("/cdc", "status", status=200, body=json.dumps(body), times=1)
+        await world.pull()
+        assert (await world.state()).failing is None
+        assert await memo(world, bill) == "new"
