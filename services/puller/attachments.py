@@ -60,6 +60,7 @@ class Attachments:
         self._holding: dict[str, set[str]] = {}
         self._gone: set[str] = set()
         self._bereft: set[str] = set()
+        self._retried: set[str] = set()
 
     def begin(self, marker: Marker, at: datetime) -> None:
         """The pull begins at QuickBooks' time `at`, from this marker."""
@@ -81,7 +82,8 @@ class Attachments:
         return reached
 
     async def mended(self) -> None:
-        """Index what was damaged and can be read by now, tried once a day."""
+        """Index what was damaged and can be read by now, and have failed hosts asked again; each once a day."""
+        self._retried = await self._files.due()
         if self._salvage.due:
             for row in await self._salvage.again():
                 self._bereft |= await self._index(row)
@@ -95,12 +97,16 @@ class Attachments:
 
     async def of(self, bill: Record, held: Record | None) -> tuple[Document, ...]:
         """The documents of a bill: those it is `held` with and has not lost, and those read since, fetched now."""
-        again = self._again
+        again, whole = self._again, True
         if held is None and self._may_miss(bill):
             await self._look_up(bill.id)
-        elif held is not None and bill.body != held.body and await self._files.lacking(bill.id):
+        elif held is not None and (
+            bill.id in self._retried or (bill.body != held.body and await self._files.lacking(bill.id))
+        ):
             await self._look_up(bill.id)
             again = True
+        else:
+            whole = False
         named = self._of.get(bill.id, {})
         had = [
             replace(document, name=named[document.attachable].file_name or document.name)
@@ -111,7 +117,8 @@ class Attachments:
         ]
         have = {document.attachable for document in had}
         wanted = [named[ident] for ident in sorted(named, key=_age) if ident not in have]
-        fetched = await self._files.fetch(bill.id, wanted, again=again, forget=lambda ident: self._lost(ident, bill.id))
+        forget = lambda ident: self._lost(ident, bill.id) or (whole and ident not in named)  # noqa: E731
+        fetched = await self._files.fetch(bill.id, wanted, again=again, forget=forget)
         return (*had, *fetched)
 
     async def left_out(self) -> list[str]:
@@ -121,13 +128,13 @@ class Attachments:
         return [file for bill in files if bill in held and not held[bill].message.deleted for file in files[bill]]
 
     def bills(self, since: datetime) -> set[str]:
-        """Ids of the bills that lost an attachment, or that one names which was added or changed since."""
+        """Ids of the bills that lost an attachment or lack one that is due, or that one names which changed since."""
         named = {
             bill
             for bill, files in self._of.items()
             if any(file.updated_at is None or file.updated_at >= since for file in files.values())
         }
-        return named | self._bereft
+        return named | self._bereft | self._retried
 
     async def missing(self, deleted: Collection[str] | None) -> list[str]:
         """Ids of attachments that bills in RECORDS hold and QuickBooks seems not to have.

@@ -95,6 +95,7 @@ class Pull:
         await self._complete(self._publisher.bills_to_complete(attached_since))
         uncaptured_at = self._attachments_uncaptured(changes, compared=deleted is None)
         marker = Marker(until=attached_until, uncaptured_at=uncaptured_at)
+        self._publisher.settle()
         await self._markers.move(attachments.ENTITY, self._attachments.noted(marker))
 
     async def _changes(self) -> Capture | None:
@@ -211,6 +212,7 @@ class Pull:
             await self._publisher.rows(entity, some, republish=republish)
 
     async def _move(self, entity: Entity, marker: Marker, salvage: Salvage) -> None:
+        self._publisher.settle()
         await self._markers.move(entity.name, salvage.noted(marker))
 
     def _salvage(self, entity: Entity) -> Salvage:
@@ -229,6 +231,7 @@ class Pull:
                 done = self._publisher.total
                 await self._publisher.deletions(entity, some, republish=marker.republish)
                 self._pause(progress=self._publisher.total > done and not marker.republish)
+        self._publisher.settle()
         await self._markers.move(DELETIONS, Marker(until=reached))
 
     async def _missing(self, entity: Entity) -> list[str]:
