@@ -297,11 +297,9 @@ class Company:
         try:
             head = read(item, _Head, entity)
             subjects.token(f"{self.realm}-{head.id}", "Id")
+            return Row(head.id, utc(head.meta_data.last_updated_time), item)
         except (WireError, subjects.BadTokenError) as error:
-            dated = _part(item, _Time)
-            at = _NEVER if dated is None else utc(dated.meta_data.last_updated_time)
-            return Row(self._id(item), at, item, str(error))
-        return Row(head.id, utc(head.meta_data.last_updated_time), item)
+            return Row(self._id(item), _changed_at(item), item, str(error))
 
     def _id(self, item: msgspec.Raw) -> str:
         named = _part(item, _Id)
@@ -354,6 +352,15 @@ def _in_order(rows: Iterable[Row], since: datetime) -> Iterable[Row]:
     for row in rows:
         since = since if row.at == _NEVER else row.at
         yield row._replace(at=since)
+
+
+def _changed_at(item: msgspec.Raw) -> datetime:
+    """The last change of a malformed object, _NEVER if that cannot be read."""
+    dated = _part(item, _Time)
+    try:
+        return _NEVER if dated is None else utc(dated.meta_data.last_updated_time)
+    except WireError:
+        return _NEVER
 
 
 def _part(item: msgspec.Raw, shape: type[T]) -> T | None:

@@ -15,6 +15,7 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "no time": {"Id": "999", "TotalAmt": 1.0, "VendorRef": {"value": "1"}, "Line": []},
     "no id": {"MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
     "an id that is none": {"Id": "9.*\r\n>", "MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
+    "a time before all time": {"Id": "999", "MetaData": {"LastUpdatedTime": "0001-01-01T00:00:00+14:00"}},
     "a number for an id": {"Id": 999, "MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
 }
 
