@@ -92,8 +92,8 @@ class Attachments:
         """Index attachments as they were read: all that changed since."""
         self._since = since
         for row in rows:
-            await self._index(row)
             self._salvage.damaged.discard(row.id)
+            await self._index(row)
 
     async def of(self, bill: Record, held: Record | None) -> tuple[Document, ...]:
         """The documents of a bill: those it is `held` with and has not lost, and those read since, fetched now."""
@@ -190,8 +190,10 @@ class Attachments:
         try:
             attachable = wire.attachable(row.sound())
         except WireError as error:
-            fix = "attach the file again in QuickBooks"
-            await left_malformed(self._bus, self._company, ENTITY, row, error, fix=fix)
+            if row.id not in self._salvage.told:
+                fix = "attach the file again in QuickBooks"
+                await left_malformed(self._bus, self._company, ENTITY, row, error, fix=fix)
+            self._salvage.note(row)
             return _NOWHERE
         # A mere note is not a file; and what never changed since it was created has left no bill.
         bills = frozenset(filter(self._is_bill, attachable.bills)) if attachable.file_name else _NOWHERE

@@ -23,7 +23,7 @@ from services.puller.attachments import Attachments
 from services.puller.download import NotNow
 from services.puller.entities import BILL, Entity
 from services.puller.omissions import left_damaged, left_malformed
-from services.puller.quickbooks import Company, Damaged, Missing
+from services.puller.quickbooks import UNNAMED, Company, Damaged, Missing
 from services.puller.records import Held, Records, deleted, differs, newest, record, with_documents
 from services.puller.window import Row
 
@@ -59,10 +59,26 @@ class Publisher:
         """How many records were published so far."""
         return self.counts.total()
 
-    async def rows(self, entity: Entity, rows: Sequence[Row], *, republish: bool = False) -> None:
-        """Publish objects as they were read; unchanged ones only with `republish`."""
-        records = [record for row in rows if (record := await self._record(entity, row)) is not None]
+    async def rows(
+        self, entity: Entity, rows: Sequence[Row], *, republish: bool = False, told: Collection[str] = ()
+    ) -> list[Row]:
+        """Publish objects as they were read; unchanged ones only with `republish`.
+
+        Those that are malformed, which are told unless their ids are among `told` already.
+        """
+        records: list[Record] = []
+        malformed: list[Row] = []
+        for row in rows:
+            try:
+                found = wire.normalize(entity.name, row.sound(), home_currency=self._home_currency)
+            except WireError as error:
+                malformed.append(row)
+                if row.id not in told:
+                    await left_malformed(self._bus, self._company, entity.name, row, error)
+            else:
+                records.append(record(entity.kind, found, self._company))
         await self.records(entity.kind, records, republish=republish)
+        return malformed
 
     async def records(self, kind: RecordKind, records: Sequence[Record], *, republish: bool = False) -> None:
         """Publish records of one kind, unchanged ones only with `republish`, older versions never.
@@ -98,7 +114,7 @@ class Publisher:
     async def complete(self, bills: Sequence[str], damaged: Collection[str]) -> set[str]:
         """See that these bills are in RECORDS with their documents; one that is not there at all is read.
 
-        The ids of those that QuickBooks cannot give; they are told unless they are among `damaged` already.
+        The ids of those that QuickBooks cannot give, or gives malformed; they are told unless they are among `damaged`.
         """
         held = await self._records.held(BILL.kind, bills)
         unseen: list[Row] = []
@@ -111,7 +127,7 @@ class Publisher:
                 lost.add(ident)
                 if ident not in damaged:
                     await left_damaged(self._bus, self._company, f"{BILL.name} {ident}", error)
-        await self.rows(BILL, unseen)
+        lost.update(row.id for row in await self.rows(BILL, unseen, told=damaged) if row.id != UNNAMED)
         await self.records(BILL.kind, [item.message for item in held.values() if not item.message.deleted])
         return lost
 
@@ -202,11 +218,3 @@ class Publisher:
             return await self._company.read(entity.name, ident)
         except Missing:
             return None
-
-    async def _record(self, entity: Entity, row: Row) -> Record | None:
-        try:
-            found = wire.normalize(entity.name, row.sound(), home_currency=self._home_currency)
-        except WireError as error:
-            await left_malformed(self._bus, self._company, entity.name, row, error)
-            return None
-        return record(entity.kind, found, self._company)

@@ -209,7 +209,8 @@ class Pull:
         for some in parts(rows, SOME if entity is BILL else PAGE):
             # The next slice reads the page anew, and would publish once more what is published again.
             self._pause(progress=self._publisher.total > done and not republish)
-            await self._publisher.rows(entity, some, republish=republish)
+            for row in await self._publisher.rows(entity, some, republish=republish, told=salvage.told):
+                salvage.note(row)
 
     async def _move(self, entity: Entity, marker: Marker, salvage: Salvage) -> None:
         self._publisher.settle()

@@ -71,7 +71,7 @@ _LONGEST_QUERY = 1500
 
 UNNAMED = "without-a-name"
 """Stands in for an id that cannot be read."""
-_NEVER = datetime.fromtimestamp(0, UTC)
+NEVER = datetime.fromtimestamp(0, UTC)
 """Stands in for a second that cannot be read."""
 
 
@@ -161,7 +161,7 @@ class Company:
         except Refused as error:
             raise Refused(f"{entity} changed since {window.since:%Y-%m-%d %H:%M:%S} UTC: {error}") from error
         rows = [self._row(entity, item) for item in answer.objects]
-        if len(rows) == self.size and all(row.at == _NEVER for row in rows):
+        if len(rows) == self.size and all(row.at == NEVER for row in rows):
             raise RetryLater(f"a page of {entity} cannot be read: {rows[0].wrong}")
         return Page(list(_in_order(rows, window.since)), answer.time)
 
@@ -350,17 +350,17 @@ class Company:
 def _in_order(rows: Iterable[Row], since: datetime) -> Iterable[Row]:
     """The rows of a page in order, those without a time with that of the one before."""
     for row in rows:
-        since = since if row.at == _NEVER else row.at
+        since = since if row.at == NEVER else row.at
         yield row._replace(at=since)
 
 
 def _changed_at(item: msgspec.Raw) -> datetime:
-    """The last change of a malformed object, _NEVER if that cannot be read."""
+    """The last change of a malformed object, NEVER if that cannot be read."""
     dated = _part(item, _Time)
     try:
-        return _NEVER if dated is None else utc(dated.meta_data.last_updated_time)
+        return NEVER if dated is None else utc(dated.meta_data.last_updated_time)
     except WireError:
-        return _NEVER
+        return NEVER
 
 
 def _part(item: msgspec.Raw, shape: type[T]) -> T | None:

@@ -8,7 +8,7 @@ import pytest
 
 from common.messages import Bill, now
 from tests.puller.stand import World, puller, until
-from tests.puller.test_damaged import few_recent_bills
+from tests.puller.test_damaged import a_day_later, few_recent_bills
 
 MALFORMED: dict[str, dict[str, Any]] = {
     "no head": {"domain": "QBO"},
@@ -78,3 +78,24 @@ async def test_of_an_answer_that_gives_an_object_twice_the_newest_counts(world: 
         await world.pull()
         assert (await world.state()).failing is None
         assert await memo(world, bill) == "new"
+
+
+async def test_what_is_malformed_is_shown_and_tried_again_every_day(world: World) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        at = (now() + timedelta(seconds=5)).isoformat(timespec="seconds")
+        bad = on_the_wire(world, bill, DueDate="", PrivateNote="news", Line=[], MetaData={"LastUpdatedTime": at})
+        body = {"CDCResponse": [{"QueryResponse": [{"Bill": [bad]}]}], "time": at}
+        world.sandbox.fault("/cdc", "status", status=200, body=json.dumps(body), times=1)
+        await world.pull()
+        read = json.dumps({"Bill": bad, "time": at})
+        world.sandbox.fault(f"/bill/{bill}", "status", status=200, body=read, times=1)
+        for _ in range(2):
+            assert (await world.state()).left_out == (f"Bill {bill}",)
+            assert (await world.marker("Bill")).damaged == (bill,)
+            await a_day_later(world)
+            await world.pull()
+        assert (await world.state()).left_out == ()
+        assert len([notice for notice in await world.notices() if notice.kind == "failed"]) == 1
