@@ -205,6 +205,22 @@ async def test_a_lost_answer_costs_the_connection_only_where_it_must(world: Worl
         assert "resumes" in (await world.notices())[-1].why
 
 
+async def test_a_disconnect_after_a_lost_answer_ends_the_access_that_lives_on(world: World) -> None:
+    world.sandbox.switch(old_token="dead_at_once", rotate_after=0)
+    async with process(world) as made:
+        await made.exchange(await approved(made.authorize, world.realm))
+        access = (await made.grant(WS)).access
+        world.sandbox.fault(TOKENS, "drop_after")
+        with pytest.raises(RetryLater):
+            await made.grant(WS, rejected=access)
+        with pytest.raises(NotConnected):
+            await made.grant(WS, rejected=access)
+        assert await works(world, access)
+        assert await made.disconnect(Disconnect(workspace=WS)) == Done()
+        assert not await works(world, access)
+        assert (await kept(world)).sealed is None
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_lost_answer_within_a_day_is_made_good_in_every_mode(world: World, mode: str) -> None:
     world.sandbox.switch(old_token=mode, rotate_after=DAY, access_lifetime=200)

@@ -135,7 +135,6 @@ async def test_a_grant_taken_back_stops_the_workspace_once_and_says_so(world: Wo
         kept = await Bucket(world.bus, "connections", Connection).get(f"{WS}.quickbooks")
         assert kept is not None
         assert kept.value.state == "needs-reconnect"
-        assert kept.value.sealed is None
         before = await world.last_sequence()
         assert isinstance(await world.connect(), Connected)
         await world.pulled()
