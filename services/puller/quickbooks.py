@@ -39,7 +39,8 @@ THROTTLE_WAIT = 60.0
 _MISSING = "610"
 _UNSUPPORTED = "500"
 _THROTTLED = {"3001", "3002"}
-_NOT_NOW = {"130", "140", "150"}
+NOT_NOW = {"130", "140", "150"}
+"""The company is locked, upgraded or moved: it opens again by itself."""
 _DAMAGED, _BROKEN = "4002", "10000"
 """An object in the answer cannot be given. 10000 may also mean that QuickBooks itself is unwell."""
 _LOST = {
@@ -53,14 +54,14 @@ _LOST = {
     ),
 }
 """What only a new consent mends, with the next step."""
-_PAUSED = {
+PAUSED = {
     "3100": (
         "QuickBooks does not let this app into the company",
         "see that WEIR_QUICKBOOKS_API_URL and the app's keys are both for production, or both for the sandbox",
     ),
     "6190": (
         "the company's QuickBooks subscription has ended",
-        "renew it in QuickBooks; Weir goes on by itself then",
+        "renew it in QuickBooks",
     ),
 }
 """What is mended elsewhere and leaves the grant good, with the next step."""
@@ -332,8 +333,9 @@ class Company:
         if fault.code in _LOST:
             why, fix = _LOST[fault.code]
             raise await self._connections.lost(self.workspace, why, fix=fix, grant=grant)
-        if fault.code in _PAUSED:
-            raise await self._connections.paused(self.workspace, *_PAUSED[fault.code])
+        if fault.code in PAUSED:
+            why, fix = PAUSED[fault.code]
+            raise await self._connections.paused(self.workspace, why, f"{fix}; Weir goes on by itself then")
         if fault.code in _THROTTLED:
             raise RetryLater(said, delay=requests.retry_after(response) or THROTTLE_WAIT)
         if fault.code == _MISSING:
@@ -342,7 +344,7 @@ class Company:
             raise Damaged(said)
         if fault.code == _UNSUPPORTED:
             raise Unsupported(said)
-        if fault.code in _NOT_NOW or not fault.code or response.status_code == 401:
+        if fault.code in NOT_NOW or not fault.code or response.status_code == 401:
             raise RetryLater(said)
         raise Refused(said)
 

@@ -104,6 +104,27 @@ async def test_a_grant_that_cannot_be_proven_now_is_not_kept(world: World, fault
         assert (await made.grant(WS)).account == world.realm
 
 
+@pytest.mark.parametrize(
+    "state, why, fix",
+    [
+        ("lapsed", "subscription has ended", "renew it in QuickBooks, then connect again"),
+        ("app-refused", "this app", "production"),
+        ("locked", "for now", "in a moment"),
+        ("no-rights", "not for company", "administrator"),
+    ],
+)
+async def test_a_company_that_lets_nobody_in_says_why_and_what_to_do(
+    world: World, state: str, why: str, fix: str
+) -> None:
+    async with process(world) as made:
+        world.sandbox.access(world.realm, state)
+        with pytest.raises(Refused, match=why) as refused:
+            await made.exchange(await approved(made.authorize, world.realm))
+        assert fix in (refused.value.fix or "")
+        world.sandbox.access(world.realm, "open")
+        await made.exchange(await approved(made.authorize, world.realm))
+
+
 async def test_a_forged_callback_does_not_end_the_grant_of_another_workspace(world: World) -> None:
     other = world.sandbox.company()
     async with process(world) as made:
