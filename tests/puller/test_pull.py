@@ -72,6 +72,24 @@ async def test_a_quiet_pull_costs_one_call_and_publishes_nothing(world: World) -
     assert len(await world.notices()) == notices
 
 
+async def test_what_is_read_once_a_day_is_spread_over_two_pulls(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        day = timedelta(days=1, minutes=1)
+        for name in ("CompanyInfo", "TaxCode"):
+            until = (await world.marker(name)).until
+            assert until is not None
+            await world.set_marker(name, until=until - day)
+        spent = []
+        for _ in range(3):
+            world.sandbox.count()
+            await world.pull()
+            spent.append(world.sandbox.spent())
+        assert spent == [3, 3, 1]
+        for name in ("CompanyInfo", "TaxCode"):
+            assert (await world.marker(name)).until > now() - timedelta(hours=1)  # type: ignore[operator]
+
+
 async def test_what_changed_is_published_and_nothing_else(world: World) -> None:
     async with puller(world.settings):
         await world.first_pull()
