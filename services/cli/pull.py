@@ -18,6 +18,7 @@ from common.settings import EARLIEST, load
 from common.standing import left_out, outcome, progress
 from common.tenants import Tenant, tenant
 from common.ticks import ask_for_pull
+from services.cli.connections import named
 
 BEGINS_WITHIN = 60.0
 """Seconds in which some puller should take up what was asked for."""
@@ -40,7 +41,7 @@ class NotPulled(WeirError):  # noqa: N818
 
 def pull(workspace: _Workspace, *, no_wait: _Now = False) -> None:
     """Pull WORKSPACE at once instead of at its next scheduled time, and say what came of it."""
-    anyio.run(_pull, _checked(workspace), no_wait)
+    anyio.run(_pull, named(workspace), no_wait)
 
 
 def rewind(workspace: _Workspace, to: _Since, *, no_wait: _NoWait = False) -> None:
@@ -49,7 +50,7 @@ def rewind(workspace: _Workspace, to: _Since, *, no_wait: _NoWait = False) -> No
     Nothing is posted twice: what Qonto holds already is found again.
     """
     since = _instant(to, "--to")
-    anyio.run(_read, Rewind(workspace=_checked(workspace), to=since), "rewind", f"again from {said(since)}", no_wait)
+    anyio.run(_read, Rewind(workspace=named(workspace), to=since), "rewind", f"again from {said(since)}", no_wait)
 
 
 def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -> None:
@@ -58,7 +59,7 @@ def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -
     Nothing is published or posted twice. Later first pulls of the workspace begin there too.
     """
     since = _instant(from_, "--from")
-    message = Backfill(workspace=_checked(workspace), since=since)
+    message = Backfill(workspace=named(workspace), since=since)
     anyio.run(_read, message, "backfill", f"what changed since {said(since)}", no_wait)
 
 
@@ -74,13 +75,6 @@ def _instant(moment: datetime, option: str) -> datetime:
     if instant is None or instant < EARLIEST:
         raise UserError(f"{option} {moment.isoformat()}: name a date from {EARLIEST:%Y-%m-%d} up to today")
     return instant
-
-
-def _checked(workspace: str) -> str:
-    try:
-        return subjects.workspace(workspace)
-    except subjects.BadTokenError as error:
-        raise UserError(str(error)) from None
 
 
 @asynccontextmanager
