@@ -13,6 +13,7 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import RetryLater, UserError, WeirError
+from common.lease import held
 from common.messages import NAMES, Backfill, PullState, Refusal, Rewind, said
 from common.settings import EARLIEST, load
 from common.standing import left_out, outcome, progress
@@ -136,7 +137,10 @@ async def _watch(bus: Bus, before: Tenant) -> None:
 
 
 async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIterator[PullState]:
-    """How the pull stands that begins after `before`, until it has ended; NotPulled if nobody begins it."""
+    """How the pull stands that begins after `before`, until it has ended; NotPulled if nobody begins it.
+
+    While an earlier one runs, nobody can.
+    """
     bucket = Bucket(bus, "pulls", PullState)
     deadline = anyio.current_time() + BEGINS_WITHIN
     while True:
@@ -146,6 +150,8 @@ async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIte
             yield state
             if state.failing is not None or (state.finished_at is not None and state.finished_at >= state.began_at):
                 return
+        elif await held(bus, f"pull.{workspace}"):
+            deadline = anyio.current_time() + BEGINS_WITHIN
         elif anyio.current_time() > deadline:
             raise NotPulled(
                 f"{workspace}: asked for, but nobody has begun within {BEGINS_WITHIN:g} s; is `weir puller` running?"

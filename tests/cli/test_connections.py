@@ -12,6 +12,7 @@ import pytest
 from common import codec, subjects
 from common.buckets import Bucket
 from common.bus import Bus
+from common.lease import held
 from common.messages import (
     LISTED,
     Backfill,
@@ -24,10 +25,13 @@ from common.messages import (
     now,
 )
 from common.settings import READS_WARN_AT
+from common.tenants import tenant
+from common.ticks import ask_for_pull
+from services.cli import pull as pulling
 from services.puller.progress import Progress
 from tests.cli.test_errors import plain, weir
 from tests.conftest import environment
-from tests.puller.stand import WS, World, puller, running_sandbox, sandbox, wired, world
+from tests.puller.stand import WS, World, puller, running_sandbox, sandbox, until, wired, world
 
 __all__ = ["running_sandbox", "sandbox", "wired", "world"]
 
@@ -186,6 +190,30 @@ async def test_pull_waits_for_its_end_and_says_what_came_of_it(world: World) -> 
         assert "nothing new" in await said(world, "pull", WS)
         for at_once in ("--now", "--no-wait"):
             assert "pull asked for" in await said(world, "pull", WS, at_once)
+
+
+async def test_a_pull_that_runs_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "BEGINS_WITHIN", 3.0)
+    async with puller(world.settings):
+        await world.first_pull()
+        before = await world.state()
+        world.sandbox.fault("/cdc", "delay", seconds=3.5)
+        await world.tick()
+        await until(lambda: held(world.bus, f"pull.{WS}"))
+        await until(lambda: _begun_since(world, before))
+        runs = await tenant(world.bus, WS)
+        await ask_for_pull(world.bus, WS, "asked")
+        await pulling._watch(world.bus, runs)
+        assert runs.pull is not None
+        assert (await world.state()).began_at > runs.pull.began_at
+        await world.pulled()
+    monkeypatch.setattr(pulling, "BEGINS_WITHIN", 0.2)
+    with pytest.raises(pulling.NotPulled, match="nobody has begun"):
+        await pulling._watch(world.bus, await tenant(world.bus, WS))
+
+
+async def _begun_since(world: World, before: PullState) -> bool:
+    return (await world.state()).began_at != before.began_at
 
 
 async def test_without_a_puller_nobody_is_kept_waiting(world: World) -> None:
