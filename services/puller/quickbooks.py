@@ -65,6 +65,8 @@ PAUSED = {
     ),
 }
 """What is mended elsewhere and leaves the grant good, with the next step."""
+_REJECTED = "it is tried again until it works; if it lasts, disconnect QuickBooks in the console and connect it again"
+"""The next step when QuickBooks renews an access token and then refuses it."""
 BROKEN_WAITS = (0.5, 2.0)
 """Seconds before an answer that QuickBooks itself broke on is asked for again."""
 _LONGEST_QUERY = 1500
@@ -344,7 +346,9 @@ class Company:
             raise Damaged(said)
         if fault.code == _UNSUPPORTED:
             raise Unsupported(said)
-        if fault.code in NOT_NOW or not fault.code or response.status_code == 401:
+        if response.status_code == 401:  # with an access token that was renewed for this call
+            raise RetryLater(said, fix=_REJECTED)
+        if fault.code in NOT_NOW or not fault.code:
             raise RetryLater(said)
         raise Refused(said)
 
