@@ -83,6 +83,12 @@ class Salvage:
         elif row.at != NEVER:
             self._seconds.add(row.at)
 
+    def take_over(self, earlier: "Salvage") -> None:
+        """Add what an earlier slice of the same pull found damaged, and told."""
+        self.damaged |= earlier.damaged
+        self._seconds |= earlier._seconds  # noqa: SLF001 (one of us)
+        self._told |= earlier._told  # noqa: SLF001
+
     async def again(self) -> list[Row]:
         """Those once damaged that can be read by now; what is gone is forgotten."""
         rows = [row for ident in sorted(self.damaged) for row in await self._one(ident)]

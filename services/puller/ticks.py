@@ -36,6 +36,7 @@ from common.errors import (
 from common.lease import lease
 from common.messages import Notice, Tick, Workspace, now
 from common.ticks import ask_for_pull
+from services.puller.index import Indexes
 from services.puller.marker import first_pull_begins
 from services.puller.progress import Progress, last_began
 from services.puller.pull import Pull, Unfinished
@@ -71,6 +72,7 @@ class Ticks:
         self._http = http
         self._slice = seconds
         self._workspaces = Bucket(bus, "workspaces", Workspace)
+        self._indexes = Indexes()
         self._resting = anyio.CancelScope()
         self._stopping = False
 
@@ -149,7 +151,7 @@ class Ticks:
     def _begin(self, known: Workspace, realm: str, progress: Progress) -> Pull:
         company = Company(self._http, self._connections, self._bus.settings.quickbooks_api_url, known.id, realm)
         beginning = first_pull_begins(known, self._bus.settings.backfill_from)
-        return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice)
+        return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice, indexes=self._indexes)
 
     async def _tell(self, workspace: str, pull: Pull, *, finished: bool) -> None:
         log.info("puller.pull_ended", workspace=workspace, counts=pull.counts, finished=finished)
