@@ -1,7 +1,7 @@
 """Which files hang on which bills.
 
 QuickBooks keeps an attachment apart from its bill, and attaching does not touch the bill. So attachments are
-read apart, before the bills of the same pull; the join of the two is kept nowhere. Instead the attachments'
+read apart, before the bills of the same pull; the join of the two is kept in memory only. Instead the attachments'
 marker moves last of all, when every bill they name is in RECORDS with them, and every bill they no longer
 name without them: whoever crashes in between reads them again. A bill that is neither in RECORDS nor among
 the bills of this pull is fetched by its id; and a bill that comes to light later than its attachments has them
