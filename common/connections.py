@@ -160,7 +160,7 @@ class Connections:
         Its owner is told once. The tokens are kept to be revoked, not to be used. `grant` is the one that was
         refused: RetryLater, and nothing recorded, if the workspace has a newer one by now.
         """
-        return await self._lose(workspace, why, fix, access=None if grant is None else grant.access, forget=False)
+        return await self._lose(workspace, why, fix, access=None if grant is None else grant.access)
 
     async def paused(self, workspace: str, why: str, fix: str) -> Paused:
         """Record that the provider does not serve this workspace for now; the error to raise.
@@ -187,9 +187,7 @@ class Connections:
             log.info("connection.resumed", workspace=workspace, provider=self.provider)
             await self._notices.tell(workspace, "connected", f"{self._name} answers again: it goes on where it stopped")
 
-    async def _lose(
-        self, workspace: str, why: str, fix: str | None, *, access: str | None, forget: bool
-    ) -> NotConnected:
+    async def _lose(self, workspace: str, why: str, fix: str | None, *, access: str | None) -> NotConnected:
         step = fix or f"reconnect {self._name} in the console"
 
         def end(present: Connection) -> Connection | None:
@@ -197,8 +195,7 @@ class Connections:
                 return None
             if access is not None and self._register.open(present).access != access:
                 raise RetryLater(f"{workspace} has been given access to {self._name} anew", delay=1.0)
-            sealed = None if forget else present.sealed
-            return replace(present, state="needs-reconnect", since=now(), why=why, fix=step, paused=None, sealed=sealed)
+            return replace(present, state="needs-reconnect", since=now(), why=why, fix=step, paused=None)
 
         if await self._register.amend(workspace, end) is not None:
             log.warning("connection.lost", workspace=workspace, provider=self.provider, why=why)
@@ -226,7 +223,8 @@ class Connections:
             if current.access != tokens.access:
                 return newer, current
             why = kept.value.over(now()) or str(error)
-            raise await self._lose(workspace, why, None, access=tokens.access, forget=True) from None
+            # The tokens are kept to be revoked: the grant may live on behind an answer that was lost.
+            raise await self._lose(workspace, why, None, access=tokens.access) from None
         except BadClient as error:
             raise RetryLater(str(error), delay=60.0) from None
         written = await self._persist(kept, fresh)

@@ -36,11 +36,15 @@ class UserError(WeirError):
 
 
 class RetryLater(WeirError):  # noqa: N818  (says what to do, like anyio's WouldBlock)
-    """Cannot be done now; `delay` is in seconds, None lets the number of attempts decide."""
+    """Cannot be done now; `delay` is in seconds, None lets the number of attempts decide.
 
-    def __init__(self, why: str, delay: float | None = None) -> None:
+    `fix` is what a person can do if it lasts.
+    """
+
+    def __init__(self, why: str, delay: float | None = None, *, fix: str | None = None) -> None:
         super().__init__(why)
         self.delay = delay
+        self.fix = fix
 
 
 class NotConnected(RetryLater):
@@ -53,7 +57,7 @@ class NotConnected(RetryLater):
         super().__init__(f"{workspace} is not connected to {NAMES[provider]}: {why}", delay=60.0)
         self.provider = provider
         self.why = why
-        self.fix = fix or f"connect {NAMES[provider]} in the console; it goes on by itself then"
+        self.fix: str = fix or f"connect {NAMES[provider]} in the console; it goes on by itself then"
 
 
 class Paused(RetryLater):
@@ -63,7 +67,7 @@ class Paused(RetryLater):
         super().__init__(f"{NAMES[provider]} does not serve {workspace} for now: {why}")
         self.provider = provider
         self.why = why
-        self.fix = fix
+        self.fix: str = fix
 
 
 class Conflict(WeirError):  # noqa: N818
@@ -126,7 +130,8 @@ def verdict(error: BaseException, attempt: int) -> Verdict:
         return max((verdict(one, attempt) for one in error.exceptions), key=lambda one: _WORST.index(one.fate))
     match error:
         case RetryLater():
-            return Verdict(Fate.RETRY, str(error), backoff(attempt) if error.delay is None else error.delay)
+            delay = backoff(attempt) if error.delay is None else error.delay
+            return Verdict(Fate.RETRY, str(error), delay, fix=error.fix)
         case AskPerson():
             return Verdict(Fate.ASK, str(error))
         case Refused():

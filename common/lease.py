@@ -71,6 +71,11 @@ async def lease(bus: Bus, key: str, *, wait: float = 0.0) -> AsyncIterator[None]
         raise Taken(f"lease {key} was lost")
 
 
+async def held(bus: Bus, key: str) -> bool:
+    """Whether anybody holds `key` now."""
+    return await Bucket(bus, "leases", str).get(key) is not None
+
+
 async def _acquire(bucket: Bucket[str], key: str, holder: str, wait: float) -> int:
     deadline = anyio.current_time() + wait
     while True:

@@ -10,7 +10,7 @@ import difflib
 import ipaddress
 import os
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common import subjects
 from common.errors import UserError
 
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before anything there is in QuickBooks Online, which is younger."""
 READS_WARN_AT = (0.8, 0.9, 1.0)
 """Shares of `quickbooks_monthly_reads` from which on people are warned."""
 
@@ -117,7 +119,9 @@ class Settings(BaseSettings):
 
     pull_every: int = Field(3600, ge=60, description="Seconds between two scheduled pulls of a workspace.")
     pull_overlap: int = Field(600, ge=0, description="Seconds a window reaches back behind its marker.")
-    backfill_from: date = Field(date(2000, 1, 1), description="Date the first pull starts at.")
+    backfill_from: date = Field(
+        EARLIEST.date(), ge=EARLIEST.date(), description="Date the first pull starts at, 2000-01-01 or later."
+    )
 
     scorer_entries: int = Field(
         500_000, ge=1, description="Entries and bills a scorer holds in memory in all, some kB each."

@@ -11,6 +11,8 @@ from common.errors import WeirError
 
 T = TypeVar("T")
 _CENT = Decimal("0.01")
+_LARGEST = Decimal(10) ** 18
+"""No amount, quantity or rate reaches it, and up to it decimals lose nothing."""
 
 
 class WireError(WeirError):
@@ -26,8 +28,11 @@ def read(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
 
 
 def money(value: Decimal) -> Decimal:
-    """The same amount with two decimals (more only if it has them), so that equal amounts look equal."""
-    stripped = value.normalize()
+    """The same amount with two decimals (more only if it has them), so that equal amounts look equal.
+
+    WireError if it is none: NaN, infinite, or absurdly large.
+    """
+    stripped = _finite(value).normalize()
     exponent = stripped.as_tuple().exponent
     return stripped.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else stripped
 
@@ -38,16 +43,25 @@ def maybe_money(value: Decimal | None) -> Decimal | None:
 
 
 def plain(value: Decimal | None) -> Decimal | None:
-    """The same number without trailing zeros (quantities, rates)."""
+    """The same number without trailing zeros (quantities, rates); WireError as in `money`."""
     if value is None:
         return None
-    stripped = value.normalize()
+    stripped = _finite(value).normalize()
     return stripped.quantize(Decimal(1)) if stripped == stripped.to_integral_value() else stripped
 
 
+def _finite(value: Decimal) -> Decimal:
+    if not value.is_finite() or abs(value) >= _LARGEST:
+        raise WireError(f"{value!s:.40} is no amount or number that can be kept")
+    return value
+
+
 def utc(value: datetime) -> datetime:
-    """The instant in UTC; one without a zone is taken as UTC."""
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    """The instant in UTC; one without a zone is taken as UTC. WireError if it is none of the calendar in UTC."""
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:
+        raise WireError(f"{value.isoformat()} lies outside of the calendar") from None
 
 
 def maybe_utc(value: datetime | None) -> datetime | None:

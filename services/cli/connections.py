@@ -8,7 +8,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
+from common import subjects
 from common.bus import Bus
+from common.errors import UserError
 from common.messages import NAMES, now
 from common.settings import READS_WARN_AT, Settings, load
 from common.tenants import Standing, Tenant, metered, tenant, tenants
@@ -26,8 +28,9 @@ def connections(
 
     Ends with this month's metered reads of QuickBooks, of all workspaces together.
     """
+    asked = None if workspace is None else named(workspace)
     settings = load()
-    shown, reads = anyio.run(_found, settings, workspace)
+    shown, reads = anyio.run(_found, settings, asked)
     console = Console(soft_wrap=True, highlight=False)
     if json:
         console.print(msgspec.json.encode({"workspaces": shown}).decode(), markup=False)
@@ -42,6 +45,14 @@ def connections(
     console.print(
         f"Metered reads of QuickBooks in {now():%B %Y}: {reads:,} of {limit:,} ({reads / limit:.1%}){warning}"
     )
+
+
+def named(workspace: str) -> str:
+    """The workspace's name as it was given; UserError if it cannot be one."""
+    try:
+        return subjects.workspace(workspace)
+    except subjects.BadTokenError as error:
+        raise UserError(str(error)) from None
 
 
 async def _found(settings: Settings, workspace: str | None) -> tuple[list[Tenant], int]:

@@ -13,11 +13,13 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import RetryLater, UserError, WeirError
+from common.lease import held
 from common.messages import NAMES, Backfill, PullState, Refusal, Rewind, said
-from common.settings import load
+from common.settings import EARLIEST, load
 from common.standing import left_out, outcome, progress
 from common.tenants import Tenant, tenant
 from common.ticks import ask_for_pull
+from services.cli.connections import named
 
 BEGINS_WITHIN = 60.0
 """Seconds in which some puller should take up what was asked for."""
@@ -40,7 +42,7 @@ class NotPulled(WeirError):  # noqa: N818
 
 def pull(workspace: _Workspace, *, no_wait: _Now = False) -> None:
     """Pull WORKSPACE at once instead of at its next scheduled time, and say what came of it."""
-    anyio.run(_pull, _checked(workspace), no_wait)
+    anyio.run(_pull, named(workspace), no_wait)
 
 
 def rewind(workspace: _Workspace, to: _Since, *, no_wait: _NoWait = False) -> None:
@@ -48,8 +50,8 @@ def rewind(workspace: _Workspace, to: _Since, *, no_wait: _NoWait = False) -> No
 
     Nothing is posted twice: what Qonto holds already is found again.
     """
-    since = _instant(to)
-    anyio.run(_read, Rewind(workspace=_checked(workspace), to=since), "rewind", f"again from {said(since)}", no_wait)
+    since = _instant(to, "--to")
+    anyio.run(_read, Rewind(workspace=named(workspace), to=since), "rewind", f"again from {said(since)}", no_wait)
 
 
 def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -> None:
@@ -57,8 +59,8 @@ def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -
 
     Nothing is published or posted twice. Later first pulls of the workspace begin there too.
     """
-    since = _instant(from_)
-    message = Backfill(workspace=_checked(workspace), since=since)
+    since = _instant(from_, "--from")
+    message = Backfill(workspace=named(workspace), since=since)
     anyio.run(_read, message, "backfill", f"what changed since {said(since)}", no_wait)
 
 
@@ -66,15 +68,14 @@ def _say(line: str) -> None:
     Console(soft_wrap=True, highlight=False).print(line, markup=False)
 
 
-def _instant(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _checked(workspace: str) -> str:
+def _instant(moment: datetime, option: str) -> datetime:
     try:
-        return subjects.workspace(workspace)
-    except subjects.BadTokenError as error:
-        raise UserError(str(error)) from None
+        instant = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        instant = None
+    if instant is None or instant < EARLIEST:
+        raise UserError(f"{option} {moment.isoformat()}: name a date from {EARLIEST:%Y-%m-%d} up to today")
+    return instant
 
 
 @asynccontextmanager
@@ -136,7 +137,10 @@ async def _watch(bus: Bus, before: Tenant) -> None:
 
 
 async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIterator[PullState]:
-    """How the pull stands that begins after `before`, until it has ended; NotPulled if nobody begins it."""
+    """How the pull stands that begins after `before`, until it has ended; NotPulled if nobody begins it.
+
+    While an earlier one runs, nobody can.
+    """
     bucket = Bucket(bus, "pulls", PullState)
     deadline = anyio.current_time() + BEGINS_WITHIN
     while True:
@@ -146,6 +150,8 @@ async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIte
             yield state
             if state.failing is not None or (state.finished_at is not None and state.finished_at >= state.began_at):
                 return
+        elif await held(bus, f"pull.{workspace}"):
+            deadline = anyio.current_time() + BEGINS_WITHIN
         elif anyio.current_time() > deadline:
             raise NotPulled(
                 f"{workspace}: asked for, but nobody has begun within {BEGINS_WITHIN:g} s; is `weir puller` running?"

@@ -19,7 +19,7 @@ from common.settings import Settings
 from common.vault import Vault
 from common.wire import WireError
 from services.puller.limits import METERED_FOR, keep_within_limits
-from services.puller.quickbooks import MINOR_VERSION
+from services.puller.quickbooks import MINOR_VERSION, NOT_NOW, PAUSED
 from services.puller.rewind import Rewinder
 from services.puller.ticks import AT_ONCE, SLICE, Ticks
 from services.puller.webhooks import Webhooks
@@ -98,6 +98,11 @@ async def identify(
         raise RetryLater(f"QuickBooks does not tell the company: {type(error).__name__}") from None
     if 400 <= response.status_code < 500:
         fault = wire.fault(response.status_code, response.content)
+        if fault.code in PAUSED:
+            why, fix = PAUSED[fault.code]
+            raise Refused(f"{why}: HTTP {fault.status} code {fault.code}", fix=f"{fix}, then connect again")
+        if fault.code in NOT_NOW:
+            raise RetryLater(f"QuickBooks opens the company to nobody for now: {fault}")
         raise Refused(
             f"the grant is not for company {realm}: QuickBooks answers HTTP {fault.status} code {fault.code or '–'}",
             field="realmId",

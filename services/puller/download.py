@@ -34,10 +34,14 @@ class TooLarge(Unobtainable):
     """The file is larger than LARGEST_FILE, whatever link it is fetched by."""
 
 
+class NotNow(RetryLater):
+    """The file host cannot give the file now; it may later."""
+
+
 async def download(http: httpx.AsyncClient, link: str, *, local: bool = False) -> bytes:
     """The bytes behind `link`, which may lead to this machine only if `local`.
 
-    Unobtainable or TooLarge if the host will not give them, RetryLater if it cannot now.
+    Unobtainable or TooLarge if the host will not give them, NotNow if it cannot now.
     """
     if not _acceptable(link, local=local):
         raise Unobtainable("QuickBooks gave a link that is not https to a public host")
@@ -47,9 +51,9 @@ async def download(http: httpx.AsyncClient, link: str, *, local: bool = False) -
                 with attempt:
                     return await _stream(http, link)
     except TimeoutError:
-        raise RetryLater(f"the file host took longer than {LONGEST:.0f} s for one file") from None
+        raise NotNow(f"the file host took longer than {LONGEST:.0f} s for one file") from None
     except httpx.TransportError as error:
-        raise RetryLater(f"a file cannot be fetched: {type(error).__name__}") from None
+        raise NotNow(f"a file cannot be fetched: {type(error).__name__}") from None
     except httpx.DecodingError:
         raise Unobtainable("the file host sent something that cannot be unpacked") from None
     raise AssertionError("stamina ends by returning or raising")
@@ -74,7 +78,7 @@ async def _stream(http: httpx.AsyncClient, link: str) -> bytes:
         status = response.status_code
         if codes.is_server_error(status) or status in _NOT_NOW:
             wait = requests.retry_after(response)
-            raise RetryLater(f"the file host answered with HTTP {status}", delay=wait)
+            raise NotNow(f"the file host answered with HTTP {status}", delay=wait)
         if status != codes.OK:
             raise Unobtainable(f"the file host answered with HTTP {status}")
         told = response.headers.get("Content-Length", "")

@@ -1,10 +1,12 @@
 """The bytes of attachments, fetched into the object store.
 
 A file that cannot be had stops nobody: its bill goes on without it, and the owner is told once. What was told
-is kept for each bill, with the version of the attachable, until the file can be had.
+is kept for each bill, with the version of the attachable, until the file can be had. A file whose host fails puts
+its bill off, for a day at most; then it counts as one that cannot be had, and is tried again every day.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -16,9 +18,10 @@ import structlog
 from common import quickbooks as wire
 from common.buckets import Bucket, Documents, Kept
 from common.bus import Bus
-from common.messages import Document, Part
+from common.messages import Document, Part, now
 from services.puller.content import true_type
-from services.puller.download import Unobtainable
+from services.puller.download import NotNow, Unobtainable
+from services.puller.marker import due
 from services.puller.omissions import left_out
 from services.puller.quickbooks import Company, Missing
 
@@ -29,15 +32,22 @@ AT_ONCE = 6
 its way to the store."""
 FOR_ONE_COMPANY = 4
 """Of these, the files of one company: others are to get their turn."""
+_ANEW = "attach the file again in QuickBooks, not larger than 10 MB"
+_LATER = "nothing: it is tried again every day; or attach the file again in QuickBooks"
 
 _ROOM: Final = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("services.puller.files")
 
 
 class Lacking(Part, frozen=True, kw_only=True):
-    """What one bill lacks: the version of each attachable whose file could not be had, by its id, and its name."""
+    """What one bill lacks: the version of each attachable whose file could not be had, by its id, and its name.
+
+    `failing` has those whose host fails, by QuickBooks' time: for one that is among `files` when it was tried last,
+    for another one since when it puts the bill off.
+    """
 
     files: dict[str, str]
     names: dict[str, str] = msgspec.field(default_factory=dict)
+    failing: dict[str, datetime] = msgspec.field(default_factory=dict)
 
 
 class Files:
@@ -53,13 +63,23 @@ class Files:
         self._loading = anyio.Lock()
         self._room = anyio.CapacityLimiter(FOR_ONE_COMPANY)
         self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
-        self._had: dict[str, Document | str] = {}
+        self._had: dict[str, Document | Unobtainable | Missing | NotNow] = {}
 
     async def left_out(self) -> dict[str, list[str]]:
         """The files that could not be had, in words, by the id of their bill."""
         return {
             bill: [_named(bill, kept.value.names.get(ident) or ident) for ident in sorted(kept.value.files)]
             for bill, kept in sorted((await self._all_lacking()).items())
+            if kept.value.files
+        }
+
+    async def due(self) -> set[str]:
+        """The bills that lack a file whose host failed and was not asked for a day."""
+        at = self._at()
+        return {
+            bill
+            for bill, kept in (await self._all_lacking()).items()
+            if any(due(tried_at, at) for ident, tried_at in kept.value.failing.items() if ident in kept.value.files)
         }
 
     async def lacking(self, bill: str) -> Mapping[str, str]:
@@ -73,31 +93,46 @@ class Files:
         """The documents of these attachables of a bill, without those that cannot be had.
 
         What could not be had before is tried again if it changed, or with `again`. `forget` says which
-        attachables are no longer the bill's. RetryLater if a file cannot be had now.
+        attachables are no longer the bill's. NotNow if the host fails to give a file, and has not for a day.
         """
-        before = await self.lacking(bill)
-        left = {ident: version for ident, version in before.items() if not forget(ident)}
+        kept = (await self._all_lacking()).get(bill)
+        before = Lacking(files={}) if kept is None else kept.value
+        left = {ident: version for ident, version in before.files.items() if not forget(ident)}
+        failing = {ident: since for ident, since in before.failing.items() if not forget(ident)}
+        names = {**before.names, **{one.id: one.file_name for one in wanted if one.file_name}}
         found: list[Document] = []
+        put_off: NotNow | None = None
         for attachable in wanted:
-            version = _version(attachable)
-            if left.get(attachable.id) == version and not again:
+            ident, version = attachable.id, _version(attachable)
+            told = left.get(ident) == version
+            if told and not again:
                 continue
-            got = await self._get(attachable)
+            if ident in left and not told:
+                failing.pop(ident, None)  # another file by now
+            got, what = await self._get(attachable), _named(bill, attachable.file_name or ident)
+            if isinstance(got, NotNow):
+                since = failing.setdefault(ident, self._at())
+                if not told and not due(since, self._at()):
+                    put_off = NotNow(f"{what}: {got}", got.delay)
+                    continue
+                failing[ident] = self._at()
+            else:
+                failing.pop(ident, None)
             if isinstance(got, Document):
                 found.append(got)
-                left.pop(attachable.id, None)
+                left.pop(ident, None)
                 continue
-            if left.get(attachable.id) != version:
-                what = _named(bill, attachable.file_name or attachable.id)
-                fix = "attach the file again in QuickBooks, not larger than 10 MB"
-                key = f"{bill}-{attachable.id}-{version}"
-                await left_out(self._bus, self._company, what, Unobtainable(got), fix=fix, key=key)
-            left[attachable.id] = version
-        if left != before:
-            await self._keep(bill, left, {one.id: one.file_name for one in wanted if one.file_name})
+            if not told:
+                fix = _LATER if isinstance(got, NotNow) else _ANEW
+                await left_out(self._bus, self._company, what, got, fix=fix, key=f"{bill}-{ident}-{version}")
+            left[ident] = version
+        names = {ident: name for ident, name in names.items() if ident in left}
+        await self._keep(bill, kept, Lacking(files=left, names=names, failing=failing))
+        if put_off is not None:
+            raise put_off
         return found
 
-    async def _get(self, attachable: wire.Attachable) -> Document | str:
+    async def _get(self, attachable: wire.Attachable) -> Document | Unobtainable | Missing | NotNow:
         """The document, or why it cannot be had; several bills may share it."""
         turn = self._turns.setdefault(attachable.id, anyio.Lock())
         async with turn:
@@ -105,12 +140,12 @@ class Files:
                 self._had[attachable.id] = await self._fetch(attachable)
             return self._had[attachable.id]
 
-    async def _fetch(self, attachable: wire.Attachable) -> Document | str:
+    async def _fetch(self, attachable: wire.Attachable) -> Document | Unobtainable | Missing | NotNow:
         async with self._room, _room():
             try:
                 data = await self._company.file(attachable)
-            except (Unobtainable, Missing) as error:
-                return str(error)
+            except (Unobtainable, Missing, NotNow) as error:
+                return error
             return Document(
                 sha256=await self._documents.put(data),
                 name=attachable.file_name or attachable.id,
@@ -127,17 +162,21 @@ class Files:
                 }
             return self._kept
 
-    async def _keep(self, bill: str, left: dict[str, str], names: Mapping[str, str]) -> None:
+    async def _keep(self, bill: str, kept: Kept[Lacking] | None, value: Lacking) -> None:
         everything, key = await self._all_lacking(), self._prefix + bill
-        kept = everything.pop(bill, None)
-        known = {**({} if kept is None else kept.value.names), **names}
-        value = Lacking(files=left, names={ident: name for ident, name in known.items() if ident in left})
+        if value == (Lacking(files={}) if kept is None else kept.value):
+            return
         if kept is None:
             everything[bill] = Kept(key, value, await self._lacking.create(key, value))
-        elif left:
+        elif value.files or value.failing:
             everything[bill] = Kept(key, value, await self._lacking.replace(key, value, kept.revision))
         else:
             await self._lacking.delete(key, kept.revision)
+            del everything[bill]
+
+    def _at(self) -> datetime:
+        """QuickBooks' time of its newest answer: our own clock may be wrong."""
+        return self._company.answered_at or now()
 
 
 def _named(bill: str, name: str) -> str:

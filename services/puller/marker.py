@@ -4,14 +4,15 @@ A marker moves after the broker has acknowledged what was read, never before; tw
 would meet here, and the slower one stops.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import Conflict, RetryLater
-from common.messages import Part
+from common.messages import Part, Workspace
+from common.settings import EARLIEST
 from services.puller.window import Window
 
 DAILY = timedelta(hours=23)
@@ -63,7 +64,7 @@ class Markers:
         self._markers.clear()
         async for kept in self._bucket.items(self._prefix):
             name = kept.key.removeprefix(self._prefix)
-            self._markers[name], self._revisions[name] = kept.value, kept.revision
+            self._markers[name], self._revisions[name] = _within_reach(kept.value), kept.revision
 
     def __getitem__(self, name: str) -> Marker:
         """The marker of an entity as this process last saw it; an empty one if there is none."""
@@ -83,6 +84,21 @@ class Markers:
         except Conflict:
             raise Moved(key) from None
         self._markers[name], self._revisions[name] = marker, revision
+
+
+def first_pull_begins(workspace: Workspace | None, otherwise: date) -> datetime:
+    """Where the first pull of a workspace begins; `otherwise` if it does not say."""
+    day = (workspace.backfill_from if workspace is not None else None) or otherwise
+    return max(datetime.combine(day, time.min, UTC), EARLIEST)
+
+
+def _within_reach(marker: Marker) -> Marker:
+    """`marker` without instants that QuickBooks does not understand; there is nothing so old to miss."""
+    if marker.until is not None and marker.until < EARLIEST:
+        marker = msgspec.structs.replace(marker, until=EARLIEST)
+    if marker.window is not None and marker.window.since < EARLIEST:
+        marker = msgspec.structs.replace(marker, window=Window(since=EARLIEST))
+    return marker
 
 
 def due(last: datetime | None, at: datetime) -> bool:

@@ -20,16 +20,21 @@ from common.messages import Company as CompanyBody
 from common.messages import Mirror, Mirrored, Record, RecordKind, Refusal, now
 from common.wire import WireError
 from services.puller.attachments import Attachments
+from services.puller.download import NotNow
 from services.puller.entities import BILL, Entity
 from services.puller.omissions import left_damaged, left_malformed
-from services.puller.quickbooks import Company, Damaged, Missing
-from services.puller.records import Held, Records, deleted, differs, older, record, with_documents
+from services.puller.quickbooks import UNNAMED, Company, Damaged, Missing
+from services.puller.records import Held, Records, deleted, differs, newest, record, with_documents
 from services.puller.window import Row
 
 log = structlog.get_logger()
 
 COMPANY_ID = "1"
 """Id of the one CompanyInfo object of a company."""
+DRESSED_WITHIN = 240.0
+"""Seconds in which the files of some bills are fetched; those that are ready by then are published."""
+MOST_PUT_OFF = 20
+"""Bills that are put off before the pull ends: then it is not the file but its host."""
 MIRROR_TIMEOUT = 120.0
 """Seconds the poster may take to read what changed in Qonto."""
 
@@ -44,6 +49,8 @@ class Publisher:
         self._attachments = attachments
         self._entries_seq: int | None = None
         self._complete: set[str] = set()
+        self._put_off: list[NotNow] = []
+        self._late = False
         self.counts: Counter[str] = Counter()
         self._home_currency: str | None = None
 
@@ -52,20 +59,48 @@ class Publisher:
         """How many records were published so far."""
         return self.counts.total()
 
-    async def rows(self, entity: Entity, rows: Sequence[Row], *, republish: bool = False) -> None:
-        """Publish objects as they were read; unchanged ones only with `republish`."""
-        records = [record for row in rows if (record := await self._record(entity, row)) is not None]
+    async def rows(
+        self, entity: Entity, rows: Sequence[Row], *, republish: bool = False, told: Collection[str] = ()
+    ) -> list[Row]:
+        """Publish objects as they were read; unchanged ones only with `republish`.
+
+        Those that are malformed, which are told unless their ids are among `told` already.
+        """
+        records: list[Record] = []
+        malformed: list[Row] = []
+        for row in rows:
+            try:
+                found = wire.normalize(entity.name, row.sound(), home_currency=self._home_currency)
+            except WireError as error:
+                malformed.append(row)
+                if row.id not in told:
+                    await left_malformed(self._bus, self._company, entity.name, row, error)
+            else:
+                records.append(record(entity.kind, found, self._company))
         await self.records(entity.kind, records, republish=republish)
+        return malformed
 
     async def records(self, kind: RecordKind, records: Sequence[Record], *, republish: bool = False) -> None:
-        """Publish records of one kind, unchanged ones only with `republish`, older versions never."""
+        """Publish records of one kind, unchanged ones only with `republish`, older versions never.
+
+        Bills that are put off, since a file of theirs cannot be had now, hold up no other; `settle` tells of them.
+        """
         held = await self._records.held(kind, (record.id for record in records))
-        records = [record for record in records if not older(record, held.get(record.id))]
+        records = newest(records, held)
         if kind == BILL.kind:
             records = await self._dressed(records, held)
         news = [record for record in records if republish or differs(record, held.get(record.id))]
-        if not news:
-            return
+        if news:
+            await self._publish(kind, news, held)
+        if len(self._put_off) >= MOST_PUT_OFF or self._late:
+            self.settle()
+
+    def settle(self) -> None:
+        """Before a marker moves: RetryLater if bills were put off, which it must not pass."""
+        if self._put_off:
+            raise self._put_off[0]
+
+    async def _publish(self, kind: RecordKind, news: Sequence[Record], held: Held) -> None:
         entries_seq = await self._mirrored() if kind == BILL.kind else 0
         pulled_at = now()
         news = [replace(record, entries_seq=entries_seq, pulled_at=pulled_at) for record in news]
@@ -79,7 +114,7 @@ class Publisher:
     async def complete(self, bills: Sequence[str], damaged: Collection[str]) -> set[str]:
         """See that these bills are in RECORDS with their documents; one that is not there at all is read.
 
-        The ids of those that QuickBooks cannot give; they are told unless they are among `damaged` already.
+        The ids of those that QuickBooks cannot give, or gives malformed; they are told unless they are among `damaged`.
         """
         held = await self._records.held(BILL.kind, bills)
         unseen: list[Row] = []
@@ -92,7 +127,7 @@ class Publisher:
                 lost.add(ident)
                 if ident not in damaged:
                     await left_damaged(self._bus, self._company, f"{BILL.name} {ident}", error)
-        await self.rows(BILL, unseen)
+        lost.update(row.id for row in await self.rows(BILL, unseen, told=damaged) if row.id != UNNAMED)
         await self.records(BILL.kind, [item.message for item in held.values() if not item.message.deleted])
         return lost
 
@@ -135,23 +170,32 @@ class Publisher:
         return await self._records.ids(entity.kind)
 
     async def _dressed(self, records: Sequence[Record], held: Held) -> list[Record]:
-        """The bills with their documents: those they had and kept, and those attached since."""
-        dressed = list(records)
+        """The bills with their documents, those they had and kept and those attached since, without who is put off."""
+        dressed = {bill.id: bill for bill in records if bill.deleted}
 
-        async def dress(index: int, bill: Record) -> None:
+        async def dress(bill: Record) -> None:
             known = held[bill.id].message if bill.id in held else None
-            dressed[index] = with_documents(bill, await self._attachments.of(bill, known))
-            self._complete.add(bill.id)
+            try:
+                dressed[bill.id] = with_documents(bill, await self._attachments.of(bill, known))
+            except NotNow as error:
+                self._put_off.append(error)
+            else:
+                self._complete.add(bill.id)
 
         try:
-            async with anyio.create_task_group() as group:
-                for index, bill in enumerate(records):
-                    if not bill.deleted:
-                        group.start_soon(dress, index, bill)
+            with anyio.move_on_after(DRESSED_WITHIN) as patience:
+                async with anyio.create_task_group() as group:
+                    for bill in records:
+                        if not bill.deleted:
+                            group.start_soon(dress, bill)
         except ExceptionGroup as errors:
             # Each of them ends the pull; one is enough to tell why.
             raise errors.exceptions[0] from None
-        return dressed
+        if patience.cancelled_caught:
+            self._late = True
+            why = f"the files of {len(records) - len(dressed)} bills were not had within {DRESSED_WITHIN:g} s"
+            self._put_off.append(NotNow(why, delay=1.0))
+        return [dressed[bill.id] for bill in records if bill.id in dressed]
 
     async def _mirrored(self) -> int:
         """Sequence of the newest Qonto entry, after the poster has read what changed; asked once a pull."""
@@ -174,11 +218,3 @@ class Publisher:
             return await self._company.read(entity.name, ident)
         except Missing:
             return None
-
-    async def _record(self, entity: Entity, row: Row) -> Record | None:
-        try:
-            found = wire.normalize(entity.name, row.sound(), home_currency=self._home_currency)
-        except WireError as error:
-            await left_malformed(self._bus, self._company, entity.name, row, error)
-            return None
-        return record(entity.kind, found, self._company)

@@ -18,6 +18,7 @@ from common.errors import Refused
 from services.puller import attachments
 from services.puller.attachments import Attachments
 from services.puller.entities import BEFORE_BILLS, BILL, DELETIONS, ENTITIES, Entity
+from services.puller.index import Indexes
 from services.puller.marker import Marker, Markers, due
 from services.puller.progress import Progress
 from services.puller.publisher import Publisher
@@ -44,17 +45,26 @@ class Unfinished(Exception):  # noqa: N818 (not an error: there is more to do)
 class Pull:
     """One pull, of at most about `seconds`; then `run` raises Unfinished at the next page.
 
-    `beginning` is where the company's first pull begins.
+    `beginning` is where the company's first pull begins. `indexes` are what earlier slices left of attachments.
     """
 
-    def __init__(self, bus: Bus, company: Company, progress: Progress, *, beginning: datetime, seconds: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        company: Company,
+        progress: Progress,
+        *,
+        beginning: datetime,
+        seconds: float,
+        indexes: Indexes | None = None,
+    ) -> None:
         self._bus = bus
         self._overlap = timedelta(seconds=bus.settings.pull_overlap)
         self._beginning = beginning
         self._progress = progress
         self._company = company
         self._markers = Markers(bus, company.workspace, company.realm)
-        self._attachments = Attachments(bus, company)
+        self._attachments = Attachments(bus, company, Indexes() if indexes is None else indexes)
         self._publisher = Publisher(bus, company, self._attachments)
         self._reference = Reference(bus, company, self._markers, self._publisher)
         self._at = beginning
@@ -95,7 +105,9 @@ class Pull:
         await self._complete(self._publisher.bills_to_complete(attached_since))
         uncaptured_at = self._attachments_uncaptured(changes, compared=deleted is None)
         marker = Marker(until=attached_until, uncaptured_at=uncaptured_at)
+        self._publisher.settle()
         await self._markers.move(attachments.ENTITY, self._attachments.noted(marker))
+        self._attachments.done()
 
     async def _changes(self) -> Capture | None:
         """What change data capture tells, or None if that is not all."""
@@ -140,7 +152,7 @@ class Pull:
     async def _read_attachments(self, changes: Capture | None) -> datetime:
         marker, window = self._markers[attachments.ENTITY], self._attachments_window()
         if changes is None or attachments.ENTITY not in changes.asked or not marker.quiet:
-            until = await self._attachments.read(window, again=marker.republish)
+            until = await self._attachments.read(window, again=marker.republish, pause=self._pause)
         else:
             await self._attachments.take(changes.live.get(attachments.ENTITY, []), since=window.since)
             until = whole(changes.time)
@@ -208,9 +220,11 @@ class Pull:
         for some in parts(rows, SOME if entity is BILL else PAGE):
             # The next slice reads the page anew, and would publish once more what is published again.
             self._pause(progress=self._publisher.total > done and not republish)
-            await self._publisher.rows(entity, some, republish=republish)
+            for row in await self._publisher.rows(entity, some, republish=republish, told=salvage.told):
+                salvage.note(row)
 
     async def _move(self, entity: Entity, marker: Marker, salvage: Salvage) -> None:
+        self._publisher.settle()
         await self._markers.move(entity.name, salvage.noted(marker))
 
     def _salvage(self, entity: Entity) -> Salvage:
@@ -229,6 +243,7 @@ class Pull:
                 done = self._publisher.total
                 await self._publisher.deletions(entity, some, republish=marker.republish)
                 self._pause(progress=self._publisher.total > done and not marker.republish)
+        self._publisher.settle()
         await self._markers.move(DELETIONS, Marker(until=reached))
 
     async def _missing(self, entity: Entity) -> list[str]:

@@ -39,7 +39,8 @@ THROTTLE_WAIT = 60.0
 _MISSING = "610"
 _UNSUPPORTED = "500"
 _THROTTLED = {"3001", "3002"}
-_NOT_NOW = {"130", "140", "150"}
+NOT_NOW = {"130", "140", "150"}
+"""The company is locked, upgraded or moved: it opens again by itself."""
 _DAMAGED, _BROKEN = "4002", "10000"
 """An object in the answer cannot be given. 10000 may also mean that QuickBooks itself is unwell."""
 _LOST = {
@@ -53,17 +54,19 @@ _LOST = {
     ),
 }
 """What only a new consent mends, with the next step."""
-_PAUSED = {
+PAUSED = {
     "3100": (
         "QuickBooks does not let this app into the company",
         "see that WEIR_QUICKBOOKS_API_URL and the app's keys are both for production, or both for the sandbox",
     ),
     "6190": (
         "the company's QuickBooks subscription has ended",
-        "renew it in QuickBooks; Weir goes on by itself then",
+        "renew it in QuickBooks",
     ),
 }
 """What is mended elsewhere and leaves the grant good, with the next step."""
+_REJECTED = "it is tried again until it works; if it lasts, disconnect QuickBooks in the console and connect it again"
+"""The next step when QuickBooks renews an access token and then refuses it."""
 BROKEN_WAITS = (0.5, 2.0)
 """Seconds before an answer that QuickBooks itself broke on is asked for again."""
 _LONGEST_QUERY = 1500
@@ -71,7 +74,7 @@ _LONGEST_QUERY = 1500
 
 UNNAMED = "without-a-name"
 """Stands in for an id that cannot be read."""
-_NEVER = datetime.fromtimestamp(0, UTC)
+NEVER = datetime.fromtimestamp(0, UTC)
 """Stands in for a second that cannot be read."""
 
 
@@ -161,7 +164,7 @@ class Company:
         except Refused as error:
             raise Refused(f"{entity} changed since {window.since:%Y-%m-%d %H:%M:%S} UTC: {error}") from error
         rows = [self._row(entity, item) for item in answer.objects]
-        if len(rows) == self.size and all(row.at == _NEVER for row in rows):
+        if len(rows) == self.size and all(row.at == NEVER for row in rows):
             raise RetryLater(f"a page of {entity} cannot be read: {rows[0].wrong}")
         return Page(list(_in_order(rows, window.since)), answer.time)
 
@@ -297,11 +300,9 @@ class Company:
         try:
             head = read(item, _Head, entity)
             subjects.token(f"{self.realm}-{head.id}", "Id")
+            return Row(head.id, utc(head.meta_data.last_updated_time), item)
         except (WireError, subjects.BadTokenError) as error:
-            dated = _part(item, _Time)
-            at = _NEVER if dated is None else utc(dated.meta_data.last_updated_time)
-            return Row(self._id(item), at, item, str(error))
-        return Row(head.id, utc(head.meta_data.last_updated_time), item)
+            return Row(self._id(item), _changed_at(item), item, str(error))
 
     def _id(self, item: msgspec.Raw) -> str:
         named = _part(item, _Id)
@@ -334,8 +335,9 @@ class Company:
         if fault.code in _LOST:
             why, fix = _LOST[fault.code]
             raise await self._connections.lost(self.workspace, why, fix=fix, grant=grant)
-        if fault.code in _PAUSED:
-            raise await self._connections.paused(self.workspace, *_PAUSED[fault.code])
+        if fault.code in PAUSED:
+            why, fix = PAUSED[fault.code]
+            raise await self._connections.paused(self.workspace, why, f"{fix}; Weir goes on by itself then")
         if fault.code in _THROTTLED:
             raise RetryLater(said, delay=requests.retry_after(response) or THROTTLE_WAIT)
         if fault.code == _MISSING:
@@ -344,7 +346,9 @@ class Company:
             raise Damaged(said)
         if fault.code == _UNSUPPORTED:
             raise Unsupported(said)
-        if fault.code in _NOT_NOW or not fault.code or response.status_code == 401:
+        if response.status_code == 401:  # with an access token that was renewed for this call
+            raise RetryLater(said, fix=_REJECTED)
+        if fault.code in NOT_NOW or not fault.code:
             raise RetryLater(said)
         raise Refused(said)
 
@@ -352,8 +356,17 @@ class Company:
 def _in_order(rows: Iterable[Row], since: datetime) -> Iterable[Row]:
     """The rows of a page in order, those without a time with that of the one before."""
     for row in rows:
-        since = since if row.at == _NEVER else row.at
+        since = since if row.at == NEVER else row.at
         yield row._replace(at=since)
+
+
+def _changed_at(item: msgspec.Raw) -> datetime:
+    """The last change of a malformed object, NEVER if that cannot be read."""
+    dated = _part(item, _Time)
+    try:
+        return NEVER if dated is None else utc(dated.meta_data.last_updated_time)
+    except WireError:
+        return NEVER
 
 
 def _part(item: msgspec.Raw, shape: type[T]) -> T | None:

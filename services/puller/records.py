@@ -92,11 +92,25 @@ def differs(record: Record, held: Stored[Record] | None) -> bool:
     return held is None or record.content_hash != held.message.content_hash
 
 
-def older(record: Record, held: Stored[Record] | None) -> bool:
-    """Whether RECORDS already has a later version: answers of QuickBooks may lag behind each other."""
-    if held is None or record.updated_at is None or held.message.updated_at is None:
+def older(record: Record, other: Record) -> bool:
+    """Whether `other` is a later version of the same object: answers of QuickBooks may lag behind each other."""
+    if record.updated_at is None or other.updated_at is None:
         return False
-    return record.updated_at < held.message.updated_at
+    return record.updated_at < other.updated_at
+
+
+def newest(records: Iterable[Record], held: Held) -> list[Record]:
+    """Of each object its newest version, the last given of equal ones; none where `held` is newer still.
+
+    An answer may give an object twice, and what was damaged may be found in two ways.
+    """
+    found: dict[str, Record] = {}
+    known = {ident: stored.message for ident, stored in held.items()}
+    for record in records:
+        before = found.get(record.id) or known.get(record.id)
+        if before is None or not older(record, before):
+            found[record.id] = record
+    return list(found.values())
 
 
 def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

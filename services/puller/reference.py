@@ -1,5 +1,8 @@
 """What change data capture does not tell: the company itself and its tax codes, read whole once a day.
 
+Each in a pull of its own, so that a pull of an hour in which nothing changed stays cheap; both together at a first
+pull and after a rewind.
+
 What of it QuickBooks cannot give stays in RECORDS as it was.
 """
 
@@ -42,15 +45,19 @@ class Reference:
         if COMPANY not in self._markers:  # a first pull: the answer tells the time
             await self._read_company()
         at = whole(self._company.answered_at or await self._company.clock())
-        if self._due(COMPANY, at):
+        at_once = [name for name in (COMPANY, TAX_CODES) if not self._markers[name].quiet]
+        wanted = at_once or self._due(at)[:1]
+        if COMPANY in wanted:
             await self._read_company()
         await self._publisher.learn_home_currency()
-        if self._due(TAX_CODES, at):
+        if TAX_CODES in wanted:
             await self._read_tax_codes(at)
         return at
 
-    def _due(self, name: str, at: datetime) -> bool:
-        return not self._markers[name].quiet or due(self._markers[name].until, at)
+    def _due(self, at: datetime) -> list[str]:
+        """What was not read for a day, the longest unread first."""
+        read = {name: until for name in (COMPANY, TAX_CODES) if (until := self._markers[name].until) is not None}
+        return sorted((name for name, until in read.items() if due(until, at)), key=read.__getitem__)
 
     async def _read_company(self) -> None:
         marker = self._markers[COMPANY]

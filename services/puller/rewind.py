@@ -5,7 +5,7 @@ is missing, and is where later first pulls of the workspace begin.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
@@ -17,10 +17,11 @@ from common.bus import Bus
 from common.connections import Connections
 from common.errors import Conflict, Refused
 from common.messages import Backfill, Done, Rewind, Workspace, now, said
+from common.settings import EARLIEST
 from common.ticks import ask_for_pull
 from services.puller import attachments, reference
 from services.puller.entities import DELETIONS, ENTITIES
-from services.puller.marker import Marker, Markers, Moved, rewound
+from services.puller.marker import Marker, Markers, Moved, first_pull_begins, rewound
 from services.puller.window import Window
 
 log = structlog.get_logger()
@@ -92,8 +93,7 @@ class Rewinder:
 
     async def _beginning(self, workspace: str) -> datetime:
         kept = await self._workspaces.get(workspace)
-        day = (kept.value.backfill_from if kept else None) or self._bus.settings.backfill_from
-        return datetime.combine(day, time.min, UTC)
+        return first_pull_begins(None if kept is None else kept.value, self._bus.settings.backfill_from)
 
     async def _begin_at(self, workspace: str, since: datetime, *, further: bool) -> None:
         """Keep where first pulls begin; where something was read already, only `further` back than it was."""
@@ -127,6 +127,9 @@ async def _begin(markers: Markers, beginning: datetime) -> None:
 def _checked(workspace: str, instant: datetime, field: str) -> tuple[str, datetime]:
     if instant.tzinfo is None:
         raise Refused(f"{field}: {instant} has no zone", field=field, fix="add one, such as Z or +01:00")
+    if instant < EARLIEST:
+        fix = f"name {EARLIEST:%Y-%m-%d} or later: QuickBooks has nothing older"
+        raise Refused(f"{field}: {instant.isoformat()} is too long ago", field=field, fix=fix)
     if instant > now():
         raise Refused(f"{field}: {said(instant)} is in the future", field=field, fix="name a date that is past")
     return subjects.workspace(workspace), instant

@@ -3,7 +3,8 @@
 QuickBooks fails a whole page for one damaged object in it. Once the window is down to the second it was last
 changed in, the objects of that second are read by their place in it, in ever smaller groups, until only what
 is damaged is left; lists without windows are read so from their start. What is damaged is told to the owner,
-kept on the marker, and tried again every day: by its id, or if even that cannot be had, by its second.
+kept on the marker, and tried again every day: by its id, or if even that cannot be had, by its second. So is an
+object that comes malformed.
 Editing it in QuickBooks brings it back by itself.
 
 An object counts as damaged only while QuickBooks still counts its neighbours: otherwise QuickBooks itself is
@@ -21,7 +22,7 @@ from common.bus import Bus
 from common.errors import RetryLater
 from services.puller.marker import Marker, due
 from services.puller.omissions import left_damaged
-from services.puller.quickbooks import UNNAMED, Company, Damaged, Missing
+from services.puller.quickbooks import NEVER, UNNAMED, Company, Damaged, Missing
 from services.puller.window import Row, Window, conditions
 
 log = structlog.get_logger()
@@ -68,6 +69,25 @@ class Salvage:
         new = key not in self._told
         self._told.add(key)
         return new
+
+    @property
+    def told(self) -> set[str]:
+        """The ids that the owner was told of."""
+        return {key for key in self._told if isinstance(key, str)}
+
+    def note(self, row: Row) -> None:
+        """Keep in mind what was read and is malformed, by its id or, without one, by its second; it counts as told."""
+        if row.id != UNNAMED:
+            self.damaged.add(row.id)
+            self._told.add(row.id)
+        elif row.at != NEVER:
+            self._seconds.add(row.at)
+
+    def take_over(self, earlier: "Salvage") -> None:
+        """Add what an earlier slice of the same pull found damaged, and told."""
+        self.damaged |= earlier.damaged
+        self._seconds |= earlier._seconds  # noqa: SLF001 (one of us)
+        self._told |= earlier._told  # noqa: SLF001
 
     async def again(self) -> list[Row]:
         """Those once damaged that can be read by now; what is gone is forgotten."""

@@ -8,7 +8,7 @@ owner, and the next one is scheduled all the same.
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from datetime import datetime
 
 import anyio
 import httpx
@@ -36,6 +36,8 @@ from common.errors import (
 from common.lease import lease
 from common.messages import Notice, Tick, Workspace, now
 from common.ticks import ask_for_pull
+from services.puller.index import Indexes
+from services.puller.marker import first_pull_begins
 from services.puller.progress import Progress, last_began
 from services.puller.pull import Pull, Unfinished
 from services.puller.quickbooks import Company
@@ -70,6 +72,7 @@ class Ticks:
         self._http = http
         self._slice = seconds
         self._workspaces = Bucket(bus, "workspaces", Workspace)
+        self._indexes = Indexes()
         self._resting = anyio.CancelScope()
         self._stopping = False
 
@@ -147,8 +150,8 @@ class Ticks:
 
     def _begin(self, known: Workspace, realm: str, progress: Progress) -> Pull:
         company = Company(self._http, self._connections, self._bus.settings.quickbooks_api_url, known.id, realm)
-        beginning = datetime.combine(known.backfill_from or self._bus.settings.backfill_from, time.min, UTC)
-        return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice)
+        beginning = first_pull_begins(known, self._bus.settings.backfill_from)
+        return Pull(self._bus, company, progress, beginning=beginning, seconds=self._slice, indexes=self._indexes)
 
     async def _tell(self, workspace: str, pull: Pull, *, finished: bool) -> None:
         log.info("puller.pull_ended", workspace=workspace, counts=pull.counts, finished=finished)

@@ -182,4 +182,4 @@ def whole(moment: datetime) -> datetime:
 
 def literal(moment: datetime) -> str:
     """`moment` as statements and addresses spell it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{whole(moment).replace(tzinfo=None).isoformat()}Z"

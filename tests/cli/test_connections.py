@@ -12,6 +12,7 @@ import pytest
 from common import codec, subjects
 from common.buckets import Bucket
 from common.bus import Bus
+from common.lease import held
 from common.messages import (
     LISTED,
     Backfill,
@@ -24,10 +25,13 @@ from common.messages import (
     now,
 )
 from common.settings import READS_WARN_AT
+from common.tenants import tenant
+from common.ticks import ask_for_pull
+from services.cli import pull as pulling
 from services.puller.progress import Progress
 from tests.cli.test_errors import plain, weir
 from tests.conftest import environment
-from tests.puller.stand import WS, World, puller, running_sandbox, sandbox, wired, world
+from tests.puller.stand import WS, World, puller, running_sandbox, sandbox, until, wired, world
 
 __all__ = ["running_sandbox", "sandbox", "wired", "world"]
 
@@ -188,6 +192,30 @@ async def test_pull_waits_for_its_end_and_says_what_came_of_it(world: World) -> 
             assert "pull asked for" in await said(world, "pull", WS, at_once)
 
 
+async def test_a_pull_that_runs_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "BEGINS_WITHIN", 3.0)
+    async with puller(world.settings):
+        await world.first_pull()
+        before = await world.state()
+        world.sandbox.fault("/cdc", "delay", seconds=3.5)
+        await world.tick()
+        await until(lambda: held(world.bus, f"pull.{WS}"))
+        await until(lambda: _begun_since(world, before))
+        runs = await tenant(world.bus, WS)
+        await ask_for_pull(world.bus, WS, "asked")
+        await pulling._watch(world.bus, runs)
+        assert runs.pull is not None
+        assert (await world.state()).began_at > runs.pull.began_at
+        await world.pulled()
+    monkeypatch.setattr(pulling, "BEGINS_WITHIN", 0.2)
+    with pytest.raises(pulling.NotPulled, match="nobody has begun"):
+        await pulling._watch(world.bus, await tenant(world.bus, WS))
+
+
+async def _begun_since(world: World, before: PullState) -> bool:
+    return (await world.state()).began_at != before.began_at
+
+
 async def test_without_a_puller_nobody_is_kept_waiting(world: World) -> None:
     async with puller(world.settings):
         await world.first_pull()
@@ -233,9 +261,9 @@ async def test_where_first_pulls_begin_moves_only_back_once_something_was_read(w
         assert kept is not None
         return kept.value.backfill_from
 
-    beginning = world.settings.backfill_from
+    beginning = date(2010, 1, 1)
     midnight = datetime(beginning.year, beginning.month, beginning.day, tzinfo=UTC)
-    async with puller(world.settings):
+    async with puller(world.settings.model_copy(update={"backfill_from": beginning})):
         await world.first_pull()
         assert await asked(midnight + timedelta(days=1)) == beginning
         east = timezone(timedelta(hours=2))
@@ -250,6 +278,11 @@ async def test_what_cannot_be_read_again_says_why(world: World) -> None:
         for to, why, fix in (
             (ahead, f"to: {ahead:%Y-%m-%d %H:%M} UTC is in the future", "name a date that is past"),
             (datetime(2026, 1, 31), "to: 2026-01-31 00:00:00 has no zone", "add one, such as Z or +01:00"),  # noqa: DTZ001
+            (
+                datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+                "to: 0001-01-01T00:00:00+14:00 is too long ago",
+                "name 2000-01-01 or later: QuickBooks has nothing older",
+            ),
         ):
             answer: Any = await world.bus.call(world.subject("rewind"), Rewind(workspace=WS, to=to))
             assert answer == Refusal(why=why, fix=fix)

@@ -56,6 +56,11 @@ def the_line(ended: subprocess.CompletedProcess[str]) -> str:
         (["settings"], {"WEIR_REGION": "Europe"}, "WEIR_REGION"),
         (["demo", "--bills", "1"], {}, "--bills 1"),
         (["pull", "Not.A.Workspace"], {}, "workspace"),
+        (["connections", "*"], {}, "workspace: '*'"),
+        (["connections", ""], {}, "workspace: ''"),
+        (["rewind", "fictional-lock", "--to", "0024-01-01"], {}, "--to 0024-01-01T00:00:00: name a date from 2000"),
+        (["rewind", "fictional-lock", "--to", "0001-01-01T00:00:00+14:00"], {}, "--to 0001-01-01"),
+        (["backfill", "fictional-lock", "--from", "9999-12-31T23:59:59-08:00"], {}, "--from 9999-12-31"),
     ],
 )
 def test_bad_settings_name_the_variable_and_the_fix(

@@ -67,6 +67,7 @@ def test_the_workspace_of_a_subject(subject: str, workspace: str | None) -> None
         ("QUICKBOOKS_API_URL", "http://quickbooks.example", "https"),
         ("QUICKBOOKS_API_URL", "ftp://x", "http"),
         ("PULL_EVERY", "5", "60"),
+        ("BACKFILL_FROM", "0024-01-01", "2000-01-01"),
         ("CONSOLE_PORT", "http", "integer"),
         ("LOG_LEVEL", "loud", "debug"),
     ],

@@ -192,6 +192,20 @@ def test_a_broken_bill_names_its_field(raw: bytes, field: str) -> None:
         quickbooks.normalize("Bill", raw)
 
 
+@pytest.mark.parametrize("value", ['"NaN"', '"sNaN"', '"Infinity"', "1e30", "-1e400", "1000000000000000000"])
+@pytest.mark.parametrize("field", ['"TotalAmt":205.00', '"Balance":205.00', '"Qty":8', '"Amount":125.00'])
+def test_what_is_no_number_is_no_amount(field: str, value: str) -> None:
+    name = field.partition(":")[0]
+    with pytest.raises(WireError, match="is no amount"):
+        bill(US_BILL.replace(field.encode(), f"{name}:{value}".encode()))
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-08:00"])
+def test_an_instant_outside_of_the_calendar_is_refused(value: str) -> None:
+    with pytest.raises(WireError, match="calendar"):
+        quickbooks.normalize("Bill", US_BILL.replace(b"2026-05-05T03:14:55-07:00", value.encode()))
+
+
 def test_pages_and_changes() -> None:
     empty = quickbooks.query_page(b'{"QueryResponse":{},"time":"2026-05-05T03:15:13.193-07:00"}', "Bill")
     assert (empty.objects, empty.time.tzinfo) == ((), UTC)

@@ -104,6 +104,27 @@ async def test_a_grant_that_cannot_be_proven_now_is_not_kept(world: World, fault
         assert (await made.grant(WS)).account == world.realm
 
 
+@pytest.mark.parametrize(
+    "state, why, fix",
+    [
+        ("lapsed", "subscription has ended", "renew it in QuickBooks, then connect again"),
+        ("app-refused", "this app", "production"),
+        ("locked", "for now", "in a moment"),
+        ("no-rights", "not for company", "administrator"),
+    ],
+)
+async def test_a_company_that_lets_nobody_in_says_why_and_what_to_do(
+    world: World, state: str, why: str, fix: str
+) -> None:
+    async with process(world) as made:
+        world.sandbox.access(world.realm, state)
+        with pytest.raises(Refused, match=why) as refused:
+            await made.exchange(await approved(made.authorize, world.realm))
+        assert fix in (refused.value.fix or "")
+        world.sandbox.access(world.realm, "open")
+        await made.exchange(await approved(made.authorize, world.realm))
+
+
 async def test_a_forged_callback_does_not_end_the_grant_of_another_workspace(world: World) -> None:
     other = world.sandbox.company()
     async with process(world) as made:
@@ -203,6 +224,22 @@ async def test_a_lost_answer_costs_the_connection_only_where_it_must(world: Worl
         await made.exchange(await approved(made.authorize, world.realm))
         assert await works(world, (await made.grant(WS)).access)
         assert "resumes" in (await world.notices())[-1].why
+
+
+async def test_a_disconnect_after_a_lost_answer_ends_the_access_that_lives_on(world: World) -> None:
+    world.sandbox.switch(old_token="dead_at_once", rotate_after=0)
+    async with process(world) as made:
+        await made.exchange(await approved(made.authorize, world.realm))
+        access = (await made.grant(WS)).access
+        world.sandbox.fault(TOKENS, "drop_after")
+        with pytest.raises(RetryLater):
+            await made.grant(WS, rejected=access)
+        with pytest.raises(NotConnected):
+            await made.grant(WS, rejected=access)
+        assert await works(world, access)
+        assert await made.disconnect(Disconnect(workspace=WS)) == Done()
+        assert not await works(world, access)
+        assert (await kept(world)).sealed is None
 
 
 @pytest.mark.parametrize("mode", MODES)

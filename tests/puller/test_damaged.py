@@ -254,6 +254,25 @@ async def test_what_has_not_even_an_id_is_tried_again_by_its_second(world: World
         assert (await world.state()).left_out == ()
 
 
+async def test_what_is_found_both_by_its_id_and_by_its_second_is_published_once(world: World) -> None:
+    world.realm = world.sandbox.company(bills=0)
+    world.sandbox.crowd(world.realm, "Bill", 4, at=(now() - timedelta(hours=3)).isoformat())  # all in one second
+    bills = sorted(world.sandbox.bills(world.realm))
+    for ident, lists in ((bills[1], True), (bills[2], False)):
+        world.sandbox.damage(world.realm, "bill", ident, code="4002", reads=False, lists=lists)
+    async with puller(world.settings.model_copy(update={"backfill_from": (now() - timedelta(days=1)).date()})):
+        await world.first_pull()
+        assert (await world.marker("Bill")).damaged == (bills[1],)
+        assert (await world.marker("Bill")).seconds
+        for ident in bills[1:3]:
+            world.sandbox.delete(f"{world.realm}/quickbooks/bill/{ident}/poison")
+        await a_day_later(world)
+        await world.pull()
+        assert (await world.state()).failing is None
+        assert sorted(await world.records("bill")) == bills
+        assert (await world.state()).left_out == ()
+
+
 async def test_a_pull_that_fails_does_not_use_up_the_days_try(world: World) -> None:
     recent = few_recent_bills(world)
     bad, *_ = sorted(world.sandbox.bills(world.realm))

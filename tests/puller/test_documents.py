@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -15,9 +17,9 @@ from hypothesis import strategies as st
 
 from common.buckets import Documents
 from common.errors import RetryLater
-from common.messages import Connected, Document, Done, Notice, Rewind, now
+from common.messages import Bill, Connected, Document, Done, Notice, Rewind, now
 from services.puller import download as downloading
-from services.puller import files
+from services.puller import files, publisher
 from services.puller.content import HTML, UNKNOWN, XML, is_page, true_type
 from services.puller.download import LARGEST_FILE, TooLarge, Unobtainable, download
 from tests.puller.stand import WS, Sandbox, World, puller, until
@@ -373,6 +375,57 @@ async def test_a_host_that_cannot_now_is_asked_again_and_nothing_is_told(world: 
         assert await omissions(world) == []
 
 
+async def test_a_file_whose_host_fails_holds_up_its_own_bill_for_a_day_and_no_other(world: World) -> None:
+    one, two, *_ = bare(world)
+    async with puller(world.settings):
+        await world.first_pull()
+        file = attach(world, one, name="bad.pdf")
+        for bill in (one, two):
+            world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
+        reached = (await world.marker("Bill")).until
+        path = urlsplit(world.sandbox.objects(world.realm, "Attachable")[file]["TempDownloadUri"]).path
+        world.sandbox.fault(re.escape(path), "status", status=500, times=10_000)
+        await world.tick()
+        await until(lambda: _says(world, two, "edited"))
+        await until(lambda: _failing(world))
+        assert not await _says(world, one, "edited")
+        assert (await world.marker("Bill")).until == reached
+        assert "'bad.pdf' of bill" in ((await world.state()).failing or "")
+        assert await omissions(world) == []
+        world.sandbox.switch(clock_offset=86_400)
+        await world.pull()
+        assert (await world.state()).failing is None
+        assert await _says(world, one, "edited")
+        assert await documents(world, one) == {}
+        assert (await world.marker("Bill")).until != reached
+        (told,) = await omissions(world)
+        assert "tried again every day" in (told.fix or "")
+        assert "bad.pdf" in (await world.state()).left_out[0]
+        # Nothing changes at the bill or its file: the day alone brings it.
+        world.sandbox.control.delete("/sandbox/faults").raise_for_status()
+        await world.pull()
+        assert await documents(world, one) == {}
+        world.sandbox.switch(clock_offset=2 * 86_400 + 60)
+        await world.pull()
+        assert (await documents(world, one)).keys() == {file}
+        assert (await world.state()).left_out == ()
+        assert len(await omissions(world)) == 1
+
+
+async def test_what_takes_long_does_not_keep_what_is_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, *_ = bare(world)
+    async with puller(world.settings):
+        await world.first_pull()
+        slow, quick = attach(world, one), attach(world, two, PDF + b" quick")
+        monkeypatch.setattr(publisher, "DRESSED_WITHIN", 1.0)
+        path = urlsplit(world.sandbox.objects(world.realm, "Attachable")[slow]["TempDownloadUri"]).path
+        world.sandbox.fault(re.escape(path), "delay", seconds=2.0, times=1)
+        await world.pull()
+        assert (await documents(world, one)).keys() == {slow}
+        first, last = await world.bill(two), await world.bill(one)
+        assert (first.message.documents[0].attachable, first.sequence < last.sequence) == (quick, True)
+
+
 async def test_a_torn_connection_is_taken_up_again(world: World) -> None:
     bill, *_ = bare(world)
     file = attach(world, bill)
@@ -490,6 +543,15 @@ async def _held(world: World) -> set[str]:
     return {
         document.attachable for item in (await world.records("bill")).values() for document in item.message.documents
     }
+
+
+async def _says(world: World, bill: str, memo: str) -> bool:
+    body = (await world.bill(bill)).message.body
+    return isinstance(body, Bill) and body.memo == memo
+
+
+async def _failing(world: World) -> bool:
+    return (await world.state()).failing is not None
 
 
 async def _asked(world: World, status: int) -> bool:

@@ -135,7 +135,6 @@ async def test_a_grant_taken_back_stops_the_workspace_once_and_says_so(world: Wo
         kept = await Bucket(world.bus, "connections", Connection).get(f"{WS}.quickbooks")
         assert kept is not None
         assert kept.value.state == "needs-reconnect"
-        assert kept.value.sealed is None
         before = await world.last_sequence()
         assert isinstance(await world.connect(), Connected)
         await world.pulled()
@@ -152,6 +151,23 @@ async def test_an_access_token_that_ended_early_is_refreshed_once(world: World) 
         assert calls["/oauth2/v1/tokens/bearer 200"] == 1
         assert calls["/v3/company/{id}/cdc 401"] == 1
         assert calls["/v3/company/{id}/cdc 200"] == 1
+
+
+async def test_an_access_that_is_refused_even_when_renewed_says_what_to_do(world: World) -> None:
+    body = '{"fault":{"error":[{"message":"AuthenticationFailed","code":"3200"}],"type":"AUTHENTICATION"}}'
+    async with puller(world.settings):
+        await world.first_pull()
+        world.sandbox.fault("/cdc", "status", status=401, body=body, times=2)
+        await world.tick()
+        await until(lambda: refused(world))
+        await world.pulled()
+        assert (await world.state()).failing is None
+        assert "needs-reconnect" not in [notice.kind for notice in await world.notices()]
+
+
+async def refused(world: World) -> bool:
+    state = await world.state()
+    return state.failing is not None and "connect it again" in (state.fix or "")
 
 
 XML = '<IntuitResponse><Fault type="X"><Error code="{}"><Message>No</Message></Error></Fault></IntuitResponse>'

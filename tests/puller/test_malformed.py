@@ -8,13 +8,14 @@ import pytest
 
 from common.messages import Bill, now
 from tests.puller.stand import World, puller, until
-from tests.puller.test_damaged import few_recent_bills
+from tests.puller.test_damaged import a_day_later, few_recent_bills
 
 MALFORMED: dict[str, dict[str, Any]] = {
     "no head": {"domain": "QBO"},
     "no time": {"Id": "999", "TotalAmt": 1.0, "VendorRef": {"value": "1"}, "Line": []},
     "no id": {"MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
     "an id that is none": {"Id": "9.*\r\n>", "MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
+    "a time before all time": {"Id": "999", "MetaData": {"LastUpdatedTime": "0001-01-01T00:00:00+14:00"}},
     "a number for an id": {"Id": 999, "MetaData": {"LastUpdatedTime": "2026-01-02T03:04:05-08:00"}},
 }
 
@@ -59,3 +60,42 @@ async def test_what_is_malformed_hides_nobody(world: World, malformed: dict[str,
         assert (await world.state()).failing is None
         (told,) = [notice.why for notice in await world.notices() if notice.kind == "failed"]
         assert "was left out" in told
+
+
+@pytest.mark.parametrize("newest", [0, 1], ids=["newest first", "newest last"])
+async def test_of_an_answer_that_gives_an_object_twice_the_newest_counts(world: World, newest: int) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        times = [(now() + timedelta(seconds=later)).isoformat(timespec="seconds") for later in (5, 6)]
+        twice = [
+            on_the_wire(world, bill, PrivateNote=said, Line=[], MetaData={"LastUpdatedTime": at})
+            for said, at in zip(("old", "new"), times, strict=True)
+        ]
+        body = {"CDCResponse": [{"QueryResponse": [{"Bill": twice if newest else twice[::-1]}]}], "time": times[0]}
+        world.sandbox.fault("/cdc", "status", status=200, body=json.dumps(body), times=1)
+        await world.pull()
+        assert (await world.state()).failing is None
+        assert await memo(world, bill) == "new"
+
+
+async def test_what_is_malformed_is_shown_and_tried_again_every_day(world: World) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        at = (now() + timedelta(seconds=5)).isoformat(timespec="seconds")
+        bad = on_the_wire(world, bill, DueDate="", PrivateNote="news", Line=[], MetaData={"LastUpdatedTime": at})
+        body = {"CDCResponse": [{"QueryResponse": [{"Bill": [bad]}]}], "time": at}
+        world.sandbox.fault("/cdc", "status", status=200, body=json.dumps(body), times=1)
+        await world.pull()
+        read = json.dumps({"Bill": bad, "time": at})
+        world.sandbox.fault(f"/bill/{bill}", "status", status=200, body=read, times=1)
+        for _ in range(2):
+            assert (await world.state()).left_out == (f"Bill {bill}",)
+            assert (await world.marker("Bill")).damaged == (bill,)
+            await a_day_later(world)
+            await world.pull()
+        assert (await world.state()).left_out == ()
+        assert len([notice for notice in await world.notices() if notice.kind == "failed"]) == 1

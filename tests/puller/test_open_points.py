@@ -123,14 +123,15 @@ async def test_attachments_that_are_not_captured_are_compared_once_a_day(world: 
         # Captured without them, and their window.
         await after(delete_one, 2)
         assert first in await held()
-        # A token that expired, four things read once a day, asked in vain for attachments, their ids, the one gone.
-        await after(a_day_later, 2 + 1 + 4 + 3)
+        # A token that expired, the company read once a day, asked in vain for attachments, their ids, the one gone.
+        await after(a_day_later, 2 + 1 + 2 + 3)
         assert first not in await held()
-        await after(delete_one, 2)
+        await after(delete_one, 2 + 2)  # and the tax codes
         assert second in await held()
         world.sandbox.switch(capture_attachables=True, clock_offset=2 * DAY)
         await world.pull()
         assert second not in await held()
+        await world.pull()  # tax codes
         assert await differences(world) == []
         await after(lambda: None, 1)
 

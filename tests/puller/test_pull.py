@@ -1,12 +1,15 @@
 """Pulls against the QuickBooks stand-in over HTTP and a real broker."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from common.buckets import Bucket
 from common.messages import Bill, Company, Done, RecordKind, Refusal, Rewind, TaxCode, Vendor, Workspace, now
 from services.puller.pull import SOME
-from tests.puller.stand import ENTRIES_SEQ, WS, World, puller
+from services.puller.window import Window
+from tests.puller.stand import ENTRIES_SEQ, WS, World, differences, puller
 
 ACTIVE = "WHERE Active IN (true, false)"
 KINDS: tuple[tuple[RecordKind, str, str], ...] = (
@@ -67,6 +70,24 @@ async def test_a_quiet_pull_costs_one_call_and_publishes_nothing(world: World) -
     assert world.sandbox.calls() == {"/v3/company/{id}/cdc 200": 1}
     assert await world.last_sequence() == before
     assert len(await world.notices()) == notices
+
+
+async def test_what_is_read_once_a_day_is_spread_over_two_pulls(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        day = timedelta(days=1, minutes=1)
+        for name in ("CompanyInfo", "TaxCode"):
+            until = (await world.marker(name)).until
+            assert until is not None
+            await world.set_marker(name, until=until - day)
+        spent = []
+        for _ in range(3):
+            world.sandbox.count()
+            await world.pull()
+            spent.append(world.sandbox.spent())
+        assert spent == [3, 3, 1]
+        for name in ("CompanyInfo", "TaxCode"):
+            assert (await world.marker(name)).until > now() - timedelta(hours=1)  # type: ignore[operator]
 
 
 async def test_what_changed_is_published_and_nothing_else(world: World) -> None:
@@ -138,6 +159,24 @@ async def test_a_rewind_publishes_again_what_changed_since(world: World) -> None
         assert await world.last_sequence() == before
         refusal = await world.bus.call(world.subject("rewind"), Rewind(workspace=WS, to=now() + timedelta(hours=1)))
         assert isinstance(refusal, Refusal)
+
+
+async def test_markers_that_stand_before_all_there_is_stop_no_pull(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        bill, *_ = sorted(world.sandbox.bills(world.realm))
+        world.sandbox.patch(f"{world.realm}/quickbooks/bill/{bill}", {"PrivateNote": "edited"})
+        for name in ("Bill", "Vendor", "Attachable"):
+            await world.set_marker(name, window=Window(since=datetime(24, 1, 1, tzinfo=UTC)))
+        await world.set_marker("deletions", until=datetime(1, 1, 1, tzinfo=UTC))
+        bucket = Bucket(world.bus, "workspaces", Workspace)
+        kept = await bucket.get(WS)
+        assert kept is not None
+        await bucket.put(WS, replace(kept.value, backfill_from=date(24, 1, 1)))
+        await world.pull()
+        assert (await world.state()).failing is None
+        assert (await world.marker("Bill")).quiet
+        assert await differences(world) == []
 
 
 async def test_slices_end_between_some_bills_and_the_rest_follows(world: World) -> None:

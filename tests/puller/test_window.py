@@ -1,13 +1,13 @@
 """The law of windows: whatever sits in the seconds and whatever is edited meanwhile, nothing is missed."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.puller.window import PAGE, Page, Row, Unreadable, Window, halved, pages, statement
+from services.puller.window import PAGE, Page, Row, Unreadable, Window, halved, literal, pages, statement
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SINCE = START - timedelta(seconds=10)
@@ -179,6 +179,11 @@ def test_halving_ends_at_a_single_second(seconds: int) -> None:
     assert steps <= 30
     assert window is not None
     assert (window.near or window.until) == window.since
+
+
+def test_a_year_has_four_digits() -> None:
+    east = timezone(timedelta(hours=5))
+    assert literal(datetime(24, 1, 1, 5, 0, 0, 999_999, tzinfo=east)) == "0024-01-01T00:00:00Z"
 
 
 def test_a_statement_names_both_ends_in_utc() -> None:
