@@ -729,7 +729,7 @@ Answer = Redirect | Connected | Mirrored | Done | Refusal
 class TurnedDown(Part, frozen=True, kw_only=True):
     """A candidate that a person was shown and did not take; `entry` is `{kind}-{id}`.
 
-    `name` is its counterparty as `services.scorer.names` folds it, but only where the name is what the person
+    `name` is its counterparty as `services.scorer.matching.names` folds it, but only where the name is what the person
     must have turned down, because all else agreed.
     """
 

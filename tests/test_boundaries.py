@@ -66,3 +66,15 @@ def test_the_scorer_needs_no_client_and_no_secrets(library: str) -> None:
             assert not any(name.split(".")[0] == library for name in names), f"{module} imports {library}"
             todo += [name for name in names if name.split(".")[0] in {"common", "services"}]
     assert "common.bus" in reached
+
+
+IMPURE = frozenset("asyncio anyio nats faststream httpx os sys pathlib socket subprocess time random threading".split())
+
+
+def test_the_matching_core_is_pure() -> None:
+    for path in sorted((ROOT / "services/scorer/matching").glob("*.py")):
+        for name in imported(path.read_text()):
+            assert name.split(".")[0] not in IMPURE, f"{path.name} imports {name}"
+            assert name != "common.bus", f"{path.name} imports {name}"
+            inside = not name.startswith("services.") or name.startswith("services.scorer.matching")
+            assert inside, f"{path.name} imports {name}"

@@ -42,7 +42,10 @@ app.command(
 )
 app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What a workspace lets Weir do by itself.")
 app.command(
-    "services.scorer.offline:score", name="score", group=_WORK, help="Decide on files, without broker or accounts."
+    "services.scorer.offline.score:score",
+    name="score",
+    group=_WORK,
+    help="Decide on files, without broker or accounts.",
 )
 app.command("services.scorer.explain:explain", name="explain", group=_WORK, help="Why a bill was decided as it was.")
 _RUN = {

@@ -16,7 +16,7 @@ from common.consume import Delivery
 from common.errors import Refused, RetryLater
 from common.messages import Check, Notice, NoticeKind, Policy, SelfCheck, Workspace, now
 from services.scorer.history import History
-from services.scorer.selfcheck import case, changes, checked, hold, measured
+from services.scorer.matching.selfcheck import case, changes, checked, hold, measured
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from common.errors import UserError
 from common.history import messages
 from common.messages import Candidate, Decision, Policy, said
 from common.settings import load
-from services.scorer import model
-from services.scorer.decide import per_cent
-from services.scorer.reproduce import differences
+from services.scorer.matching import model
+from services.scorer.matching.decide import per_cent
+from services.scorer.matching.reproduce import differences
 
 DIFFERS = 1
 """Exit code where something else comes out."""

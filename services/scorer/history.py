@@ -18,8 +18,8 @@ from common.bus import PUBLISH_TIMEOUT, Bus
 from common.errors import RetryLater
 from common.messages import Bill, Decision, Entry, Posting, Record, ReviewClosed
 from services.scorer.learning import question_of
-from services.scorer.lessons import teaches
-from services.scorer.selfcheck import AUTOMATIC, GATE, WINDOW, Answered
+from services.scorer.matching.lessons import teaches
+from services.scorer.matching.selfcheck import AUTOMATIC, GATE, WINDOW, Answered
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from common.bus import Bus
 from common.consume import Delivery
 from common.errors import Conflict, Refused, RetryLater
 from common.messages import Entry, EntryKind, Lesson, Lessons, ReviewClosed, ReviewRequested
-from services.scorer.lessons import concerned, kept, learned, teaches, vendor_key
+from services.scorer.matching.lessons import concerned, kept, learned, teaches, vendor_key
 
 log = structlog.get_logger()
 

@@ -13,8 +13,8 @@ from common.bus import Bus, Placed
 from common.consume import Delivery
 from common.errors import RetryLater, backoff
 from common.messages import Decision, Message, now
-from services.scorer.decisions import decision_on, review_of
-from services.scorer.judge import Judge, Verdict
+from services.scorer.matching.decisions import decision_on, review_of
+from services.scorer.matching.judge import Judge, Verdict
 from services.scorer.pace import Pace
 from services.scorer.placing import Case, Letter, place, record_seq_of
 from services.scorer.view import View

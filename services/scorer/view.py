@@ -22,7 +22,7 @@ from common.bus import PUBLISH_TIMEOUT, Bus
 from common.errors import RetryLater
 from common.inbox import NO_MESSAGES, Inbox, status
 from common.messages import Claim, Entry, Lessons, Policy, Record, SelfCheck
-from services.scorer.books import Books
+from services.scorer.matching.books import Books
 from services.scorer.pace import Pace
 
 log = structlog.get_logger()

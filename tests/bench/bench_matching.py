@@ -17,10 +17,10 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from common.messages import Entry, Record, Ref
-from services.scorer.books import Books
-from services.scorer.index import query
-from services.scorer.judge import Judge
-from services.scorer.names import Name, name, similarities
+from services.scorer.matching.books import Books
+from services.scorer.matching.index import query
+from services.scorer.matching.judge import Judge
+from services.scorer.matching.names import Name, name, similarities
 from tests.scorer.cases import MAY, bill, books, invoice, vendor
 
 SIZES = (1_000, 10_000, 100_000)

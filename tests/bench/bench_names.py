@@ -11,8 +11,8 @@ import sys
 import time
 import tracemalloc
 
-from services.scorer.names import Name, name, similarities
-from services.scorer.rarity import Rarity
+from services.scorer.matching.names import Name, name, similarities
+from services.scorer.matching.rarity import Rarity
 from tests.bench.bench_matching import one_by_one, suppliers, timed
 
 SUPPLIERS = 2_000

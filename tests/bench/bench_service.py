@@ -37,8 +37,8 @@ from common.bus import Bus
 from common.messages import Entry, Readiness, Record, Ref
 from common.settings import Settings, load
 from services.scorer import app, scoring
-from services.scorer.books import Books
-from services.scorer.judge import Judge, Verdict
+from services.scorer.matching.books import Books
+from services.scorer.matching.judge import Judge, Verdict
 from tests.bench.bench_matching import suppliers
 from tests.conftest import ROOT, environment
 from tests.scorer.cases import MAY, WS, bill, invoice, vendor

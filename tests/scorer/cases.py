@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from common.messages import Bill, BillLine, Entry, Policy, Record, Ref, Vendor
-from services.scorer.books import Books
-from services.scorer.judge import Judge, Verdict
+from services.scorer.matching.books import Books
+from services.scorer.matching.judge import Judge, Verdict
 
 WS, REALM = "fictional-lock", "9"
 MAY = date(2026, 5, 1)

@@ -16,7 +16,7 @@ from common.messages import Check, Decision, Entry, Notice, Policy, Posting, Ref
 from common.settings import Settings
 from services.scorer.checking import Checks
 from services.scorer.history import SETTLED
-from services.scorer.selfcheck import GATE, WINDOW
+from services.scorer.matching.selfcheck import GATE, WINDOW
 from tests.scorer.cases import NOON, REALM, WS, bill, invoice, key, vendor
 from tests.scorer.test_learning import ask, close
 from tests.scorer.test_memory import VENDOR, asked

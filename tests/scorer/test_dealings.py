@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.messages import Customer, Record, Ref
-from services.scorer.dealings import Dealings, Entered
-from services.scorer.readiness import History
+from services.scorer.matching.dealings import Dealings, Entered
+from services.scorer.matching.readiness import History
 from tests.scorer.cases import NOON, REALM, WS, bill, books, key, vendor, verdicts
 
 BILLS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ab"), st.integers(0, 5), st.booleans()), max_size=40)

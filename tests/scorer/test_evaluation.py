@@ -20,14 +20,14 @@ from rich.console import Console
 
 from common.errors import UserError
 from common.messages import Policy
-from services.scorer.bounds import lower_bound
-from services.scorer.calibration import calibration, expected_error
-from services.scorer.evaluation import Outcome, Ranked, evaluate
-from services.scorer.lines import Problems
-from services.scorer.offline import score
-from services.scorer.tables import show_evaluation, show_what_if
-from services.scorer.truth import Truth, truths
-from services.scorer.whatif import Moves, moves, thresholds, what_if, with_auto
+from services.scorer.matching.bounds import lower_bound
+from services.scorer.offline.calibration import calibration, expected_error
+from services.scorer.offline.evaluation import Outcome, Ranked, evaluate
+from services.scorer.offline.lines import Problems
+from services.scorer.offline.score import score
+from services.scorer.offline.tables import show_evaluation, show_what_if
+from services.scorer.offline.truth import Truth, truths
+from services.scorer.offline.whatif import Moves, moves, thresholds, what_if, with_auto
 from tests.conftest import ROOT
 from tests.scorer.test_offline import BILL, INVOICE, PAYMENT, lines
 

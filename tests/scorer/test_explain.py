@@ -11,7 +11,7 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.messages import Decision, Policy
 from common.settings import Settings
-from services.scorer.decisions import decision_on
+from services.scorer.matching.decisions import decision_on
 from tests.cli.test_errors import weir
 from tests.conftest import environment
 from tests.scorer.cases import NOON, WS, bill, decided, invoice

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.messages import Field
-from services.scorer import model
 from services.scorer.fitting.evaluate import decided, figures
 from services.scorer.fitting.features import Compared, compared, features
 from services.scorer.fitting.fit import fit
 from services.scorer.fitting.worlds import Kind, make
-from services.scorer.model import FIELDS, Weights, held, posterior, read, weights
-from services.scorer.ranking import Ranking
+from services.scorer.matching import model
+from services.scorer.matching.model import FIELDS, Weights, held, posterior, read, weights
+from services.scorer.matching.ranking import Ranking
 
 HAND_SET = "2026.11.1"
 AUTO = log(0.85 / 0.15)

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.messages import Entry, Ref
-from services.scorer import index, model
-from services.scorer.books import Books
-from services.scorer.facts import Facts, of_entry
-from services.scorer.index import Index, query
-from services.scorer.packed import PackedEntries
-from services.scorer.postings import Postings
-from services.scorer.ranking import WORTH_SHOWING, Ranking
+from services.scorer.matching import index, model
+from services.scorer.matching.books import Books
+from services.scorer.matching.facts import Facts, of_entry
+from services.scorer.matching.index import Index, query
+from services.scorer.matching.packed import PackedEntries
+from services.scorer.matching.postings import Postings
+from services.scorer.matching.ranking import WORTH_SHOWING, Ranking
 from tests.scorer.cases import MAY, bill, books, invoice, key, payment, vendor
 
 NAMES = ("Sluice & Sons SARL", "Floodgate Works", "Lock Four Millwork", "Imaginary Services", "Weiher GmbH", None)

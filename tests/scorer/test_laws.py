@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.messages import Entry, Policy, Record, Ref
-from services.scorer.decide import EVIDENCE
-from services.scorer.ranking import Ranking, Scored
+from services.scorer.matching.decide import EVIDENCE
+from services.scorer.matching.ranking import Ranking, Scored
 from tests.scorer.cases import MAY, bill, books, decided, invoice, key, outcome, payment, vendor, verdicts
 
 NAMES = ("Sluice & Sons SARL", "SLUICE AND SONS", "Floodgate Works GmbH", "Lock Four Millwork", "Depot 12", "Depot 14")

@@ -14,9 +14,9 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.messages import Candidate, Entry, Lesson, Lessons, Notice, Record, Ref, ReviewClosed, ReviewRequested
 from common.settings import Settings
-from services.scorer.lessons import KEPT
-from services.scorer.memory import ONCE, Memory
-from services.scorer.names import name
+from services.scorer.matching.lessons import KEPT
+from services.scorer.matching.memory import ONCE, Memory
+from services.scorer.matching.names import name
 from services.scorer.pace import Pace
 from services.scorer.view import View
 from tests.scorer.cases import NOON, WS, bill, invoice, key, vendor

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scorer import legal_forms
-from services.scorer.model import AGREES
-from services.scorer.names import name, similarities
-from services.scorer.spelling import words
+from services.scorer.matching import legal_forms
+from services.scorer.matching.model import AGREES
+from services.scorer.matching.names import name, similarities
+from services.scorer.matching.spelling import words
 
 FAMILIES = {
     "private limited": [

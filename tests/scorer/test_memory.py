@@ -21,10 +21,10 @@ from common.messages import (
     TurnedDown,
 )
 from common.subjects import BadTokenError
-from services.scorer import model
-from services.scorer.lessons import KEPT, concerned, kept, learned, teaches, vendor_key
-from services.scorer.memory import ONCE, OTHER, Memory
-from services.scorer.names import name
+from services.scorer.matching import model
+from services.scorer.matching.lessons import KEPT, concerned, kept, learned, teaches, vendor_key
+from services.scorer.matching.memory import ONCE, OTHER, Memory
+from services.scorer.matching.names import name
 from tests.scorer.cases import NOON, REALM, WS, bill, invoice, payment
 
 ALIAS = name("Backwater Holdings")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scorer.model import AGREES
-from services.scorer.names import fold, name, similarities
+from services.scorer.matching.model import AGREES
+from services.scorer.matching.names import fold, name, similarities
 
 FORMS = [
     "SARL", "S.A.R.L.", "S.à r.l.", "SÀRL", "SAS", "S.A.S.", "SASU", "s.a.s.u.", "SA", "EURL", "SCI",

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from services.scorer.judge import Judge
-from services.scorer.offline import score
+from services.scorer.matching.judge import Judge
+from services.scorer.offline.score import score
 from tests.conftest import ROOT
 
 BILL: dict[str, Any] = {
@@ -351,7 +351,7 @@ def test_what_comes_before_the_damage_counts(tmp_path: Path, capsys: pytest.Capt
 def test_a_line_without_an_end_is_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.scorer.lines.LONGEST", 1000)
+    monkeypatch.setattr("services.scorer.offline.lines.LONGEST", 1000)
     bills = lines(tmp_path / "b", {**BILL, "PrivateNote": "x" * 5000}, {**BILL, "Id": "146"})
     found = scored(capsys, bills=bills, entries=lines(tmp_path / "e", INVOICE))
     assert ([one["bill"] for one in found.decisions], found.code) == (["146"], 2)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scorer.model import AGREES
-from services.scorer.names import name, similarities
-from services.scorer.rarity import Rarity
+from services.scorer.matching.model import AGREES
+from services.scorer.matching.names import name, similarities
+from services.scorer.matching.rarity import Rarity
 
 SUPPLIERS = [f"{first} {last}" for first in ("Sluice", "Lock", "Weir", "Mill", "Quay") for last in "abcdef"]
 DOCUMENTS = st.lists(st.frozensets(st.sampled_from("abcdef"), max_size=3), max_size=12)

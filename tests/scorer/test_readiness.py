@@ -24,9 +24,9 @@ from common.messages import (
     TaxRate,
     Vendor,
 )
-from services.scorer.identity import iban_is_valid, tax_number_is_valid
-from services.scorer.readiness import Assessment, History, Lists, assess
-from services.scorer.tax import contradiction, doubtful_codes
+from services.scorer.matching.identity import iban_is_valid, tax_number_is_valid
+from services.scorer.matching.readiness import Assessment, History, Lists, assess
+from services.scorer.matching.tax import contradiction, doubtful_codes
 from tests.scorer import cases
 
 TODAY = date(2026, 5, 20)

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from common import codec
 from common.messages import Decision, Entry, Policy, Record
-from services.scorer.decisions import decision_on
-from services.scorer.reproduce import differences
+from services.scorer.matching.decisions import decision_on
+from services.scorer.matching.reproduce import differences
 from tests.scorer.cases import NOON, bill, books, decided, invoice, key, vendor, verdicts
 from tests.scorer.test_laws import worlds
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.messages import Candidate, Decision, FieldScore, Policy, Precision, ReviewClosed
-from services.scorer.selfcheck import GATE, STANDS, Answered, case, changes, checked, hold, measured
+from services.scorer.matching.selfcheck import GATE, STANDS, Answered, case, changes, checked, hold, measured
 from tests.scorer.cases import NOON, REALM, WS
 
 NOW = NOON + timedelta(days=200)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.scorer.references import reference
-from services.scorer.sums import (
+from services.scorer.matching.references import reference
+from services.scorer.matching.sums import (
     FEWEST_MEMBERS,
     MOST_ITEMS,
     MOST_MEMBERS,

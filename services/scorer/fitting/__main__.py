@@ -7,9 +7,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from services.scorer import model
 from services.scorer.fitting.fit import fit
 from services.scorer.fitting.report import table, to_fit, to_judge
+from services.scorer.matching import model
 
 BASELINE = "2026.11.1"
 """The weights that were set by hand."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.scorer.evaluation import Evaluation, Outcome, Ranked, evaluate
 from services.scorer.fitting.features import NONE, Compared
-from services.scorer.judge import Judge, Verdict
-from services.scorer.model import Weights
-from services.scorer.truth import Truth
+from services.scorer.matching.judge import Judge, Verdict
+from services.scorer.matching.model import Weights
+from services.scorer.offline.evaluation import Evaluation, Outcome, Ranked, evaluate
+from services.scorer.offline.truth import Truth
 
 _BATCH = 500
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scorer import model
-from services.scorer.books import Books
 from services.scorer.fitting.worlds import Truth, World
-from services.scorer.model import Floats
-from services.scorer.ranking import Ranking
+from services.scorer.matching import model
+from services.scorer.matching.books import Books
+from services.scorer.matching.model import Floats
+from services.scorer.matching.ranking import Ranking
 
 NONE = -1
 """In place of a row: the counterpart is not in Qonto, or not among the candidates."""

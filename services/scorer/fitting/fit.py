@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from common.messages import Field
 from services.scorer.fitting.features import NONE, Compared
-from services.scorer.model import COLUMNS, FIELDS, MOST, Floats, Weights
+from services.scorer.matching.model import COLUMNS, FIELDS, MOST, Floats, Weights
 
 KNOTS: Mapping[Field, tuple[float, ...]] = {
     "name": (0.0, 0.3, 0.45, 0.55, 0.7, 0.8, 0.84, 0.9, 0.97, 1.0),

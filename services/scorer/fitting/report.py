@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from services.scorer.fitting.evaluate import Figures, figures
 from services.scorer.fitting.features import Compared, compared
 from services.scorer.fitting.worlds import KINDS, Kind, make
-from services.scorer.model import Weights
+from services.scorer.matching.model import Weights
 
 MIX: dict[Kind, float] = {"closed": 0.1, "open": 0.6, "clash": 0.2, "degraded": 0.1}
 """What the worlds to fit on are made of: mostly what a company's first months with Qonto look like."""

@@ -15,11 +15,11 @@ from typing import Literal, get_args
 import msgspec
 
 from common.messages import Bill, Entry, Record
-from services.scorer.books import Books
 from services.scorer.fitting.drafts import Draft, drafts
 from services.scorer.fitting.noise import CENT, Noise, plain, slipped
 from services.scorer.fitting.scribe import Scribe, entry_key
 from services.scorer.fitting.suppliers import Supplier, suppliers
+from services.scorer.matching.books import Books
 
 Kind = Literal["closed", "open", "clash", "degraded", "replay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

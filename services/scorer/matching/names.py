@@ -18,11 +18,11 @@ import numpy as np
 from rapidfuzz import fuzz
 from rapidfuzz.process import cpdist
 
-from services.scorer import legal_forms, spelling
-from services.scorer.legal_forms import Form
-from services.scorer.rarity import Rarity
-from services.scorer.spelling import fold
-from services.scorer.telling import BANK_JARGON, COMMON, JOINING, NOT_TELLING_ALONE, PLACES
+from services.scorer.matching import legal_forms, spelling
+from services.scorer.matching.legal_forms import Form
+from services.scorer.matching.rarity import Rarity
+from services.scorer.matching.spelling import fold
+from services.scorer.matching.telling import BANK_JARGON, COMMON, JOINING, NOT_TELLING_ALONE, PLACES
 
 __all__ = ["Name", "fold", "name", "pairings", "similarities"]
 

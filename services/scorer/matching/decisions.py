@@ -4,8 +4,8 @@ import uuid
 from datetime import datetime
 
 from common.messages import Bill, Decision, Policy, Record, ReviewRequested
-from services.scorer import model
-from services.scorer.judge import Verdict
+from services.scorer.matching import model
+from services.scorer.matching.judge import Verdict
 
 _NAMESPACE = uuid.UUID("6f0c1d0e-4c1b-5f0a-9b59-0f6a6d1c7a11")
 

@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scorer.facts import Facts, Money
-from services.scorer.names import Name
-from services.scorer.references import Reference, traits
+from services.scorer.matching.facts import Facts, Money
+from services.scorer.matching.names import Name
+from services.scorer.matching.references import Reference, traits
 
 T = TypeVar("T", bound=Hashable)
 

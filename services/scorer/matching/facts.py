@@ -10,8 +10,8 @@ from stdnum.eu import vat as eu_vat
 
 from common.messages import Bill, Entry, Field, Vendor
 from common.quickbooks import NO_CURRENCY
-from services.scorer.names import Name, name
-from services.scorer.references import Reference, reference
+from services.scorer.matching.names import Name, name
+from services.scorer.matching.references import Reference, reference
 
 _HEAD = 4
 """Letters of a word that survive most abbreviations."""

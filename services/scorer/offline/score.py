@@ -13,11 +13,11 @@ from rich.console import Console
 from common.errors import UserError
 from common.messages import Policy
 from common.service import BAD_INPUT
-from services.scorer import evaluation, tables, truth, whatif
-from services.scorer.desk import Decided, Desk
-from services.scorer.evaluation import Evaluation, Outcome
-from services.scorer.lines import STDIN, Problems
-from services.scorer.whatif import WhatIf
+from services.scorer.offline import evaluation, tables, truth, whatif
+from services.scorer.offline.desk import Decided, Desk
+from services.scorer.offline.evaluation import Evaluation, Outcome
+from services.scorer.offline.lines import STDIN, Problems
+from services.scorer.offline.whatif import WhatIf
 
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
 

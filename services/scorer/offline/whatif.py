@@ -7,8 +7,8 @@ import msgspec
 
 from common.errors import UserError
 from common.messages import Policy
-from services.scorer.evaluation import Case, Outcome, links
-from services.scorer.truth import Truth
+from services.scorer.offline.evaluation import Case, Outcome, links
+from services.scorer.offline.truth import Truth
 
 
 class Moves(NamedTuple):

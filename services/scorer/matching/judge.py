@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from common.messages import Action, Candidate, Entry, Field, FieldScore, Grounds, Policy, Readiness
-from services.scorer import compare, model
-from services.scorer.books import Books
-from services.scorer.decide import Case, Choice, Standing, choose
-from services.scorer.index import query
-from services.scorer.model import Weights
-from services.scorer.ranking import Ranking, Scored, kind_of
-from services.scorer.readiness import Assessment, assess
-from services.scorer.remittances import Remittances
-from services.scorer.selfcheck import hold
+from services.scorer.matching import compare, model
+from services.scorer.matching.books import Books
+from services.scorer.matching.decide import Case, Choice, Standing, choose
+from services.scorer.matching.index import query
+from services.scorer.matching.model import Weights
+from services.scorer.matching.ranking import Ranking, Scored, kind_of
+from services.scorer.matching.readiness import Assessment, assess
+from services.scorer.matching.remittances import Remittances
+from services.scorer.matching.selfcheck import hold
 
 _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
 """Scores from which an amount is equal, a name is the same, and a name is not plainly another."""

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scorer import model
-from services.scorer.columns import Rows
-from services.scorer.index import Index
-from services.scorer.model import FIELDS, Floats, Weights
-from services.scorer.postings import Numbers
-from services.scorer.references import agreement, mentioned, reference
+from services.scorer.matching import model
+from services.scorer.matching.columns import Rows
+from services.scorer.matching.index import Index
+from services.scorer.matching.model import FIELDS, Floats, Weights
+from services.scorer.matching.postings import Numbers
+from services.scorer.matching.references import agreement, mentioned, reference
 
 Flags = NDArray[np.bool_]
 Alike = Callable[[Numbers, Numbers], Floats]

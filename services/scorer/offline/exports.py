@@ -12,8 +12,8 @@ from common import qonto, quickbooks
 from common.messages import Bill, Entry, Record, now
 from common.quickbooks import shapes
 from common.wire import WireError, maybe_utc, read
-from services.scorer import ranges
-from services.scorer.lines import Problems, lines
+from services.scorer.offline import ranges
+from services.scorer.offline.lines import Problems, lines
 
 T = TypeVar("T")
 

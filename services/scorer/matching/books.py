@@ -18,16 +18,16 @@ from common.messages import (
     TaxCode,
     Vendor,
 )
-from services.scorer import facts
-from services.scorer.columns import Tables
-from services.scorer.dealings import Dealings, Entered
-from services.scorer.facts import Facts
-from services.scorer.index import Index
-from services.scorer.memory import Memory
-from services.scorer.packed import PackedEntries
-from services.scorer.rarity import Rarity
-from services.scorer.readiness import History, Lists
-from services.scorer.references import agreement
+from services.scorer.matching import facts
+from services.scorer.matching.columns import Tables
+from services.scorer.matching.dealings import Dealings, Entered
+from services.scorer.matching.facts import Facts
+from services.scorer.matching.index import Index
+from services.scorer.matching.memory import Memory
+from services.scorer.matching.packed import PackedEntries
+from services.scorer.matching.rarity import Rarity
+from services.scorer.matching.readiness import History, Lists
+from services.scorer.matching.references import agreement
 
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 _SAME_NUMBER = 0.9

@@ -12,9 +12,9 @@ from datetime import date, timedelta
 
 from common.messages import Bill, Company, Customer, Policy, Readiness, TaxCode, Vendor
 from common.quickbooks import NO_CURRENCY
-from services.scorer import tax
-from services.scorer.identity import iban_is_valid, tax_number_is_valid
-from services.scorer.policy import blocked, holds
+from services.scorer.matching import tax
+from services.scorer.matching.identity import iban_is_valid, tax_number_is_valid
+from services.scorer.matching.policy import blocked, holds
 
 _COMPLETENESS, _COUNTERPARTY = 0.6, 0.4
 

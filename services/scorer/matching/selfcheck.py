@@ -11,7 +11,7 @@ from math import floor
 from typing import NamedTuple
 
 from common.messages import Action, Decision, Precision, ReviewClosed, SelfCheck
-from services.scorer.bounds import lower_bound
+from services.scorer.matching.bounds import lower_bound
 
 STANDS = timedelta(days=30)
 """A decision nobody objected to for so long is right: a month's books were closed over it."""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.scorer.readiness import History
+from services.scorer.matching.readiness import History
 
 Entered = tuple[datetime, int, str]
 """When a bill was entered, for telling the first of two."""

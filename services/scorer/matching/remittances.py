@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 
-from services.scorer import model
-from services.scorer.books import Books
-from services.scorer.compare import AMOUNT
-from services.scorer.ranking import Ranking, Scored
-from services.scorer.sums import Item, covered_by, covers_bills, instalments
+from services.scorer.matching import model
+from services.scorer.matching.books import Books
+from services.scorer.matching.compare import AMOUNT
+from services.scorer.matching.ranking import Ranking, Scored
+from services.scorer.matching.sums import Item, covered_by, covers_bills, instalments
 
 _EARLY, _LATE = timedelta(days=10), timedelta(days=90)
 """How long before a bill's date and after its due date a payment of it is looked for."""

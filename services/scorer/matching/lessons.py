@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from common import subjects
 from common.messages import Candidate, Entry, Lesson, ReviewClosed, ReviewOutcome, ReviewRequested, TurnedDown
-from services.scorer import facts, model
-from services.scorer.facts import Facts
+from services.scorer.matching import facts, model
+from services.scorer.matching.facts import Facts
 
 TAUGHT: frozenset[ReviewOutcome] = frozenset({"linked", "created", "refused"})
 """Outcomes that say what a person wanted and got; a superseded question or a rejected answer says nothing."""

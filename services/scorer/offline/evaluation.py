@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.scorer.bounds import lower_bound
-from services.scorer.calibration import Calibration, calibration
-from services.scorer.truth import Truth
+from services.scorer.matching.bounds import lower_bound
+from services.scorer.offline.calibration import Calibration, calibration
+from services.scorer.offline.truth import Truth
 
 CONFIDENCE = 0.95
 """One-sided, of the lower bound of the precision."""

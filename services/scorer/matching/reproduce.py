@@ -3,9 +3,9 @@
 import numpy as np
 
 from common.messages import Candidate, Decision, Policy
-from services.scorer import compare, model
-from services.scorer.decide import case_of, choose
-from services.scorer.model import Weights
+from services.scorer.matching import compare, model
+from services.scorer.matching.decide import case_of, choose
+from services.scorer.matching.model import Weights
 
 _CLOSE = 1e-9
 """By how much a probability may differ from one machine's arithmetic to another's."""

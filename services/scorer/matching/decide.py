@@ -9,9 +9,9 @@ from math import inf
 from typing import Literal
 
 from common.messages import Action, Candidate, Decision, EntryKind, Field, Policy, Readiness
-from services.scorer import model
-from services.scorer.model import Weights
-from services.scorer.selfcheck import GATE as HELD_BACK
+from services.scorer.matching import model
+from services.scorer.matching.model import Weights
+from services.scorer.matching.selfcheck import GATE as HELD_BACK
 
 KEPT = 5
 """Candidates shown to a person."""

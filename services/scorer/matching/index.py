@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.scorer.columns import FILED_BY, ROW, Rows, Tables, steps
-from services.scorer.facts import Facts, Money
-from services.scorer.names import Name
-from services.scorer.postings import Numbers, Postings, distinct
+from services.scorer.matching.columns import FILED_BY, ROW, Rows, Tables, steps
+from services.scorer.matching.facts import Facts, Money
+from services.scorer.matching.names import Name
+from services.scorer.matching.postings import Numbers, Postings, distinct
 
 _BLOCK = 800
 """Ten-thousandths of a unit that one key of amounts spans."""

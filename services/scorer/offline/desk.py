@@ -9,12 +9,12 @@ from typing import NamedTuple, TypeVar
 
 from common.messages import Bill, Policy, Record
 from common.quickbooks import NO_CURRENCY
-from services.scorer import exports
-from services.scorer.books import Books
-from services.scorer.evaluation import Outcome, Ranked
-from services.scorer.exports import Lacking
-from services.scorer.judge import Judge, Verdict
-from services.scorer.lines import Problems, say, shown
+from services.scorer.matching.books import Books
+from services.scorer.matching.judge import Judge, Verdict
+from services.scorer.offline import exports
+from services.scorer.offline.evaluation import Outcome, Ranked
+from services.scorer.offline.exports import Lacking
+from services.scorer.offline.lines import Problems, say, shown
 
 T = TypeVar("T")
 V = TypeVar("V", Record, Record | Lacking)

@@ -13,7 +13,7 @@ from typing import Literal
 from cleanco import prepare_default_terms
 from rapidfuzz import fuzz
 
-from services.scorer.spelling import fold
+from services.scorer.matching.spelling import fold
 
 Form = Literal["private limited", "public limited", "corporation", "partnership", "cooperative", "civil", "association"]
 """A family of legal forms; forms of one family are mistaken for each other, those of two families rarely."""

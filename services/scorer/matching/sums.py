@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import combinations
 from typing import NamedTuple
 
-from services.scorer.references import Reference, mentioned
+from services.scorer.matching.references import Reference, mentioned
 
 MOST_ITEMS = 20
 """Items that are tried; the nearest in time of more."""

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from services.scorer.calibration import HIGH, LOCAL
-from services.scorer.evaluation import Evaluation
-from services.scorer.whatif import WhatIf
+from services.scorer.offline.calibration import HIGH, LOCAL
+from services.scorer.offline.evaluation import Evaluation
+from services.scorer.offline.whatif import WhatIf
 
 _NONE = "–"
 

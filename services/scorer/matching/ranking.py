@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.messages import Entry, EntryKind, Field
-from services.scorer import compare, model, names
-from services.scorer.books import Books
-from services.scorer.compare import Compared, Flags
-from services.scorer.facts import Facts, of_entry, payments_of
-from services.scorer.index import Pairs, Query, query
-from services.scorer.model import FIELDS, Floats, Weights
-from services.scorer.postings import Numbers, distinct
+from services.scorer.matching import compare, model, names
+from services.scorer.matching.books import Books
+from services.scorer.matching.compare import Compared, Flags
+from services.scorer.matching.facts import Facts, of_entry, payments_of
+from services.scorer.matching.index import Pairs, Query, query
+from services.scorer.matching.model import FIELDS, Floats, Weights
+from services.scorer.matching.postings import Numbers, distinct
 
 WORTH_SHOWING = 0.01
 """Probability below which an entry is no candidate."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from common import codec
 from common.messages import Lesson, Lessons
-from services.scorer.names import Name, name
+from services.scorer.matching.names import Name, name
 
 EVIDENCE = 2
 """Bills that must have confirmed a name or an identity, less those that turned it down: one answer may be a slip."""

@@ -132,7 +132,7 @@ def weights(version: str | None = None) -> Weights:
 
     UserError names the versions there are.
     """
-    here = files("services.scorer")
+    here = files("services.scorer.matching")
     found = {
         one.version: one
         for one in (read((here / name).read_bytes(), name) for name in ("weights.json", "weights-2026.11.1.json"))

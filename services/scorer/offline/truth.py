@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.scorer.lines import Problems, lines, say, shown
+from services.scorer.offline.lines import Problems, lines, say, shown
 
 
 class Truth(msgspec.Struct, frozen=True):

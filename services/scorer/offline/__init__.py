@@ -1,0 +1,1 @@
+"""`weir score`: decisions on files, and how good they are."""
