@@ -68,7 +68,7 @@ def test_the_scorer_needs_no_client_and_no_secrets(library: str) -> None:
     assert "common.bus" in reached
 
 
-IMPURE = frozenset("asyncio anyio nats faststream httpx os sys pathlib socket subprocess time random threading".split())
+IMPURE = frozenset("asyncio anyio nats faststream httpx os pathlib socket subprocess time random threading".split())
 
 
 def test_the_matching_core_is_pure() -> None:
