@@ -14,8 +14,10 @@ from typing import Any
 
 import structlog
 
+from common import subjects
 from common.bus import Bus, Placed
 from common.errors import Conflict
+from common.messages import ReviewClosed, ReviewRequested, now
 
 log = structlog.get_logger()
 
@@ -50,12 +52,17 @@ class Letter:
 
 @dataclass(slots=True)
 class Case:
-    """What is to be said about one version of a bill, whose sequence is `record_seq`."""
+    """What is to be said about one version of a bill, whose sequence is `record_seq`.
+
+    `question` is what a person is asked with `review`; `sent` says that it went out just now.
+    """
 
     record_seq: int
     decision: Letter
     review: Letter | None
+    question: ReviewRequested | None = None
     asked: bool = False
+    sent: bool = False
 
     def decided(self, placed: Mapping[str, Placed]) -> bool:
         """Whether this version or a newer one was decided already."""
@@ -89,15 +96,44 @@ async def place(bus: Bus, cases: Sequence[Case], placed: Mapping[str, Placed]) -
     for attempt in range(_PAGES):
         if attempt:
             placed = await bus.placed(decisions, (case.decision.subject for case in cases))
-        cases = [case for case in cases if not case.decided(placed)]
+        cases = await _undecided(bus, cases, placed)
         try:
-            await _page(bus, reviews, await _unasked(bus, cases))
+            asking = await _unasked(bus, cases)
+            await _page(bus, reviews, asking)
+            for case in cases:
+                case.sent = case.sent or case.review in asking
             await _page(bus, decisions, [case.decision for case in cases])
         except Conflict:
             log.info("scorer.looks_again", size=len(cases))
         else:
             return []
     return [case for case in cases if not await _place_alone(bus, case)]
+
+
+async def _undecided(bus: Bus, cases: Iterable[Case], placed: Mapping[str, Placed]) -> list[Case]:
+    """The cases whose bills nobody decided meanwhile; what was asked about the others just now is taken back."""
+    left = []
+    for case in cases:
+        if not case.decided(placed):
+            left.append(case)
+        elif case.sent and case.question is not None:
+            await _take_back(bus, case.question)
+    return left
+
+
+async def _take_back(bus: Bus, question: ReviewRequested) -> None:
+    """Close a question about a version that was replaced: the decision on the newer one may ask nobody."""
+    closed = ReviewClosed(
+        review=question.review,
+        workspace=question.workspace,
+        realm=question.realm,
+        bill=question.bill,
+        outcome="superseded",
+        closed_at=now(),
+        why="a newer version of the bill was decided meanwhile",
+    )
+    subject = subjects.review(bus.region, "closed", question.workspace, f"{question.realm}-{question.bill}")
+    await bus.publish(subject, closed, stream=bus.topology.reviews, key=f"closed-{question.review}")
 
 
 async def _unasked(bus: Bus, cases: Iterable[Case]) -> list[Letter]:
@@ -115,11 +151,12 @@ async def _page(bus: Bus, stream: str, letters: Sequence[Letter]) -> None:
 
 async def _place_alone(bus: Bus, case: Case) -> bool:
     """Place one case whose page was refused again and again; False if somebody is still faster."""
-    if case.decided(await bus.placed(bus.topology.decisions, [case.decision.subject])):
+    if not await _undecided(bus, [case], await bus.placed(bus.topology.decisions, [case.decision.subject])):
         return True
     try:
         for letter in await _unasked(bus, [case]):
             await _send(bus, bus.topology.reviews, letter)
+            case.sent = True
         await _send(bus, bus.topology.decisions, case.decision)
     except Conflict:
         return False

@@ -165,7 +165,8 @@ class Scoring:
         if decision.action in {"review", "refuse"}:
             names = tuple(subjects.review(region, step, workspace, key) for step in _STEPS)
             subject = names[0] if decision.action == "review" else names[1]
-            body = self._encoded(review_of(decision, view.books.bill(key)))
+            case.question = review_of(decision, view.books.bill(key))
+            body = self._encoded(case.question)
             pattern = f"{region}.review.*.{workspace}.{key}"
             case.review = Letter(subject, body, f"review-{version}", names, pattern)
         return case

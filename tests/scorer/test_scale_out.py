@@ -16,7 +16,7 @@ from common import subjects, topology
 from common.bus import Bus
 from common.consume import Delivery
 from common.errors import Conflict
-from common.messages import Decision, Entry, Record, ReviewRequested
+from common.messages import Decision, Entry, Record, ReviewClosed, ReviewRequested
 from common.settings import Settings
 from services.scorer.scoring import Head, Scoring
 from services.scorer.view import View
@@ -179,6 +179,11 @@ async def test_what_another_scorer_took_over_is_not_published_again(bus: Bus) ->
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()
     assert [one.record_hash for one in await in_order(bus)] == ["new"]
+    # What the slow one asked about the old version does not wait for a person.
+    region = bus.region
+    asked = await bus.newest(bus.topology.reviews, f"{region}.review.requested.{WS}.{key('1')}", ReviewRequested)
+    closed = await bus.newest(bus.topology.reviews, f"{region}.review.closed.{WS}.{key('1')}", ReviewClosed)
+    assert asked is None or (closed is not None and closed.message.review == asked.message.review)
 
 
 async def test_a_scorer_killed_between_asking_and_deciding_asks_once(bus: Bus) -> None:
