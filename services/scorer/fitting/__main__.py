@@ -20,8 +20,8 @@ app = App(name="python -m services.scorer.fitting", help="Fit the weights of the
 @app.default
 def main(
     *,
-    seed: Annotated[str, Parameter(help="What all invented workspaces follow from.")] = "weir",
-    bills: Annotated[int, Parameter(help="Bills to fit on, and of each kind of world to judge on.")] = 12_000,
+    seed: Annotated[str, Parameter(help="What all invented workspaces follow from.")] = "november",
+    bills: Annotated[int, Parameter(help="Bills to fit on, half of them of each kind to judge on.")] = 6_000,
     label: Annotated[str, Parameter(help="First part of the version; a digest of the worths follows.")] = "2026.11.2",
     out: Annotated[Path, Parameter(help="Where to write the weights.")] = Path("weights.json"),
 ) -> None:

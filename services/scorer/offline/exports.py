@@ -194,6 +194,8 @@ def _said(raw: bytes, error: Exception) -> str:
     match error:
         case ArithmeticError():
             why = ranges.culprit(raw)
+        case WireError() if (named := ranges.fault(raw)) is not None:
+            why = named
         case UnicodeError():
             why = "not UTF-8; export it as UTF-8"
         case RecursionError():

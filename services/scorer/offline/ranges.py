@@ -29,12 +29,16 @@ def check(raw: bytes, amounts: Iterable[Decimal | None], days: Iterable[date | N
 
 def culprit(raw: bytes) -> str:
     """The first field of an object whose amount or day is out of range, and what it should be."""
+    return fault(raw) or "a date or an amount is out of range"
+
+
+def fault(raw: bytes) -> str | None:
+    """The same; None if there is no such field."""
     try:
         decoded = json.loads(raw.decode(errors="replace"), parse_float=Decimal, parse_int=Decimal)
-        found = next(filter(None, (_fault(*leaf) for leaf in _leaves(decoded))), None)
+        return next(filter(None, (_fault(*leaf) for leaf in _leaves(decoded))), None)
     except (ValueError, ArithmeticError, RecursionError):
-        found = None
-    return found or "a date or an amount is out of range"
+        return None
 
 
 def _is_amount(amount: Decimal | None) -> bool:
