@@ -212,7 +212,7 @@ async def test_an_alias_of_two_confirmations_links_what_went_to_review_before(bu
     """The supplier bills as one company and is known to Qonto, without invoice numbers, as quite another."""
 
     async def arrives(number: int) -> Candidate | None:
-        total = Decimal(700 + number)
+        total = Decimal(700 + 100 * number)
         reached = await give(bus, alias(f"e{number}", amount=total, number=None))
         record: Record = bill(str(number), number=f"F-{number}", total=total)
         await give(bus, msgspec.structs.replace(record, entries_seq=reached))

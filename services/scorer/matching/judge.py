@@ -229,10 +229,14 @@ class Judge:
         """
         if one.taken_by is not None or one.turned_down or one.conflict:
             return False
-        name, amount, day = (one.scores[field] or 0.0 for field in ("name", "amount", "date"))
+        amount, day = one.scores["amount"] or 0.0, one.scores["date"] or 0.0
+        unknown, name = one.scores["name"] is None, one.scores["name"] or 0.0
         alike = "reference" in one.agreeing or (
             amount >= _EQUAL
-            and ((day >= model.AGREES and name >= _NOT_ANOTHER) or (name >= _SAME and self._is_due(key, one.key)))
+            and (
+                (day >= model.AGREES and (unknown or name >= _NOT_ANOTHER))
+                or (name >= _SAME and self._is_due(key, one.key))
+            )
         )
         return alike and self._linked(key, one.key, one.also) is None
 
