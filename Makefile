@@ -17,7 +17,7 @@ up: $(VENV)/ready ## Run everything on this machine
 	@$(BIN)/weir up $(ARGS)
 
 test: $(VENV)/ready-dev lint ## Lint, types, and every test on real parts
-	$(RUN_ENV) $(BIN)/pytest -n 3 $(ARGS)
+	$(RUN_ENV) $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(VENV)/ready-dev ## Style and types
 	$(BIN)/ruff check .
