@@ -67,11 +67,11 @@ def closed(outcome: Any = "linked", entry: str | None = None, **fields: Any) -> 
     )
 
 
-def shown(entry: Entry, *, also: tuple[str, ...] = (), taken_by: str | None = None, **scores: float) -> Candidate:
+def shown(entry: Entry, *, also: tuple[str, ...] = (), free: float = 1.0, **scores: float) -> Candidate:
     """A candidate of which all but the name agrees, unless `scores` say otherwise."""
     compared: dict[Any, float] = {"name": 0.3, "amount": 1.0, "date": 1.0, "currency": 1.0, **scores}
     fields = {field: FieldScore(score=score) for field, score in compared.items()}
-    return Candidate(entry=entry.id, kind=entry.kind, score=0.6, fields=fields, also=also, taken_by=taken_by)
+    return Candidate(entry=entry.id, kind=entry.kind, score=0.6, fields=fields, also=also, free=free)
 
 
 def lesson(
@@ -143,7 +143,7 @@ def test_the_payment_of_a_candidate_is_the_same_document() -> None:
 
 @pytest.mark.parametrize(
     "scores",
-    [{"amount": 0.4}, {"date": 0.2}, {"reference": 0.0}, {"taken_by": f"{REALM}-2"}],
+    [{"amount": 0.4}, {"date": 0.2}, {"reference": 0.0}, {"free": 0.1}],
     ids=["amount", "date", "number", "taken"],
 )
 def test_a_candidate_that_had_something_else_against_it_says_nothing_about_its_name(scores: Any) -> None:

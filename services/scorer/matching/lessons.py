@@ -16,6 +16,8 @@ that may still change; with five candidates each they are about 40 kB."""
 
 _NOT_APART = 0.5
 """Score of a date from which on it is no reason to turn a candidate down."""
+_LIKELY_FREE = 0.5
+"""Probability from which on an entry is likelier no other bill's."""
 
 
 def teaches(closed: ReviewClosed) -> bool:
@@ -96,7 +98,8 @@ def _only_the_name(candidate: Candidate) -> bool:
     scores = {field: compared.score for field, compared in candidate.fields.items()}
     amount, date, reference = scores.get("amount"), scores.get("date"), scores.get("reference")
     return (
-        candidate.taken_by is None
+        not candidate.claimed
+        and candidate.free >= _LIKELY_FREE
         and amount is not None
         and amount >= model.AGREES
         and (date is None or date >= _NOT_APART)
