@@ -10,9 +10,9 @@ Optimization", chapter 11). No chance is involved.
 What the matcher adds to the worths, for the habits of a world and for other bills that want an entry, depends on the
 weights itself. So the weights are fitted in ROUNDS, each with what those of the round before add.
 
-The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date, or a
-reference, are never enough for a link, and what contradicts in name or amount not even for a question; name, amount and date together are
-enough for a link, and name with either of them for a question.
+The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date, or a reference, are
+never enough for a link, and what contradicts in name or amount not even for a question; name, amount and date together
+are enough for a link, and name with either of them for a question.
 """
 
 import hashlib
