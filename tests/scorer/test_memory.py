@@ -315,16 +315,6 @@ def test_order_and_repetition_do_not_matter(lessons: list[tuple[str, Lesson]], c
 
 
 @QUICK
-@given(taught(), st.integers(-1, 4))
-def test_what_was_known_at_an_instant_is_what_had_been_taught_by_then(
-    lessons: list[tuple[str, Lesson]], minutes: int
-) -> None:
-    instant = NOON + timedelta(minutes=minutes)
-    before = [(vendor, one) for vendor, one in lessons if one.at < instant]
-    assert known(remembered(lessons).as_of(instant)) == known(remembered(before))
-
-
-@QUICK
 @given(taught())
 def test_what_is_forgotten_leaves_nothing(lessons: list[tuple[str, Lesson]]) -> None:
     found = remembered(lessons)
