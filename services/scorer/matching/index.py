@@ -50,8 +50,9 @@ class Pairs(NamedTuple):
 class Query(NamedTuple):
     """What to look for to find what may be the same as the document `key`.
 
-    `amounts` are the keys of its amounts, followed only where few share them; its `exact` amounts beside the `heads` of
-    its names matter only among documents whose amounts were converted; a word of at most `telling` documents is followed.
+    `amounts` are the keys of its amounts, followed only where few share them; its `exact` amounts beside the `heads`
+    of its names matter only among documents whose amounts were converted; a word of at most `telling` documents is
+    followed.
     """
 
     key: str
@@ -173,7 +174,7 @@ class Index:
         return [hash(("word", word)) for word in query.words if self._words[word] <= query.telling]
 
     def _find(self, keys: list[int], documents: list[int]) -> tuple[Numbers, Numbers]:
-        """Live rows that hold the keys, each as the document's position × 2³² + the row, and the position of the key."""
+        """Live rows that hold the keys, each as the document's position × 2³² + the row; beside it which key."""
         found = self._postings.find(keys)
         live = self.rows["alive"][found.rows]
         which, rows = found.which[live], found.rows[live]

@@ -5,6 +5,7 @@ Bills are compared in batches; what was worked out is kept as long as the rankin
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,8 @@ class Ranking:
 
     def alike(self, key: str, entries: Sequence[str]) -> list[float]:
         """How alike a bill's and each entry's names are; 0 where one has none."""
+        if not entries:
+            return []
         rows = np.array([self._books.index.row(one) for one in entries], np.int64)
         found = self._alike_of(np.full(len(entries), self._books.bill_index.row(key)), rows)
         return [float(score) for score in np.nan_to_num(found)]
@@ -141,25 +144,31 @@ class Ranking:
             books.bill_index, of, index, rows, self._alike_of, weights=self._weights, least=least
         )
         parts, told_by = self._complete(of, rows, compared)
-        alone = compare.probabilities(compared.scores, compared.same, self._weights)
-        reached = np.flatnonzero(compared.possible & (alone >= least))
-        scores = compared.scores[reached].astype(object)
-        scores[np.isnan(compared.scores[reached])] = None
+        reached = np.flatnonzero(compared.possible)
+        alone = compare.probabilities(compared.scores[reached], compared.same[reached], self._weights)
+        reached, alone = reached[alone >= least], alone[alone >= least]
+        columns = (rows, compared.same, compared.amounts, compared.days)
         return [
             (
                 pair,
                 Scored(
-                    index.key(rows[pair]),
-                    tuple(scores[position].tolist()),
-                    float(alone[pair]),
-                    bool(compared.same[pair]),
-                    int(compared.amounts[pair]),
-                    int(compared.days[pair]),
+                    index.key(row),
+                    tuple(None if isnan(score) else score for score in scores),
+                    probability,
+                    same,
+                    amounts,
+                    days,
                     parts.get(pair, ()),
                     told_by.get(pair, ()),
                 ),
             )
-            for position, pair in enumerate(reached.tolist())
+            for pair, scores, probability, row, same, amounts, days in zip(
+                reached.tolist(),
+                compared.scores[reached].tolist(),
+                alone.tolist(),
+                *(column[reached].tolist() for column in columns),
+                strict=True,
+            )
         ]
 
     def _complete(
@@ -212,17 +221,18 @@ class Ranking:
 
     def _measured(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
         """How alike the names in these rows are: the best of all pairings, each two names compared once."""
-        pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
+        ours, theirs = ours[:, ours.any(axis=0)].astype(np.int64), theirs[:, theirs.any(axis=0)]
+        pairings = (ours[:, :, None] << 32) | theirs[:, None, :]
         named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
-        codes = distinct(pairings[named])
-        table = self._books.index.tables.names
-        fresh = [code for code in codes.tolist() if code not in self._alike]
-        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
-        self._alike |= dict(zip(fresh, names.similarities(pairs, self._books.rarity), strict=True))
+        wanted = pairings[named]
+        codes = distinct(wanted)
+        table, known = self._books.index.tables.names, self._alike
+        fresh = [code for code in codes.tolist() if code not in known]
+        if fresh:
+            pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
+            known |= zip(fresh, names.similarities(pairs, self._books.rarity), strict=True)
         best = np.full(pairings.shape, -1.0)
-        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[
-            np.searchsorted(codes, pairings[named])
-        ]
+        best[named] = np.array([known[code] for code in codes.tolist()], np.float64)[codes.searchsorted(wanted)]
         found: Floats = best.max(axis=(1, 2), initial=-1.0)
         return np.where(found < 0, np.nan, found)
 
