@@ -5,6 +5,7 @@ compared as the whole numbers that `columns` keeps of them.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from services.scorer.matching import model
 from services.scorer.matching.columns import Rows
 from services.scorer.matching.index import Index
-from services.scorer.matching.model import FIELDS, Floats, Weights
+from services.scorer.matching.model import FIELDS, Floats, Table, Weights
 from services.scorer.matching.postings import Numbers
 from services.scorer.matching.references import agreement, mentioned, reference
 
@@ -97,24 +98,36 @@ def compare(
 
 def probabilities(scores: Floats, same: Flags, weights: Weights) -> Floats:
     """The probability that each pair is the same document, had it no competitors, held down by what contradicts."""
-    rows = _rows(scores, same)
-    return _probability(model.held(weights.logits(rows), rows))
+    worths = [_worths(column, scores[:, column], weights) for column in range(len(FIELDS))]
+    return _probability(model.held(_logits(worths, same, weights), scores))
 
 
 def _most(column: int, scores: Floats, theirs: Rows, weights: Weights) -> Floats:
     """What each pair's score in a field is worth at most; a payment may still tell what an invoice does not."""
     known = scores[:, column]
-    return weights.worths_of(FIELDS[column], np.where(np.isnan(known) & theirs["matched"], 1.0, known))
+    return _worths(column, np.where(np.isnan(known) & theirs["matched"], 1.0, known), weights)
 
 
 def _reachable(most: Sequence[Floats | float], same: Flags, weights: Weights) -> Floats:
     """The most that each pair's probability can be, by the most that its fields are worth."""
-    return _probability(sum(most, np.full(len(same), weights.prior)) + np.where(same, weights.identity, 0.0))
+    return _probability(_logits(most, same, weights))
 
 
-def _rows(scores: Floats, same: Flags) -> Floats:
-    """The scores as the model takes them."""
-    return np.column_stack([scores, np.where(same, 1.0, np.nan)])
+def _worths(column: int, scores: Floats, weights: Weights) -> Floats:
+    """As `Weights.worths_of`, from arrays that are made once."""
+    return np.where(np.isnan(scores), 0.0, np.interp(scores, *_points(weights.worths[FIELDS[column]])))
+
+
+@lru_cache(maxsize=128)
+def _points(table: Table) -> tuple[Floats, Floats]:
+    """The scores of a table, and what they are worth."""
+    at, worth = np.array(table).T
+    return at, worth
+
+
+def _logits(worths: Sequence[Floats | float], same: Flags, weights: Weights) -> Floats:
+    """As `Weights.logits`, from what each field is worth."""
+    return sum(worths, np.full(len(same), weights.prior)) + np.where(same, weights.identity, 0.0)
 
 
 def _probability(logits: Floats) -> Floats:

@@ -155,9 +155,11 @@ class Index:
             documents += [position] * len(others)
         pairs, which_key = self._find(keys, documents)
         by_amount = which_key < len(amounts)
-        alone = distinct(pairs[by_amount])
-        crowded = np.bincount(alone >> 32, minlength=len(queries)) > _SHARED
-        found = distinct(pairs[~by_amount | ~crowded[pairs >> 32]])
+        if np.count_nonzero(by_amount) > _SHARED:
+            alone = distinct(pairs[by_amount])
+            crowded = np.bincount(alone >> 32, minlength=len(queries)) > _SHARED
+            pairs = pairs[~by_amount | ~crowded[pairs >> 32]]
+        found = distinct(pairs)
         which, rows = found >> 32, found & 0xFFFFFFFF
         another = np.array([self.row(query.key) for query in queries], np.int64)[which] != rows
         return Pairs(which[another], rows[another])

@@ -5,7 +5,7 @@ Bills are compared in batches; what was worked out is kept as long as the rankin
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.messages import Entry, EntryKind, Field
 from services.scorer.matching import compare, model, names
 from services.scorer.matching.books import Books
-from services.scorer.matching.compare import Compared, Flags
+from services.scorer.matching.compare import Compared
 from services.scorer.matching.facts import Facts, of_entry, payments_of
 from services.scorer.matching.index import Pairs, Query, query
 from services.scorer.matching.model import FIELDS, Floats, Weights
@@ -139,6 +139,8 @@ class Ranking:
 
     def score(self, of: Numbers, rows: Numbers, *, least: float) -> list[tuple[int, Scored]]:
         """The pairs that reach the probability `least`, by their positions."""
+        if not len(rows):
+            return []
         books, index = self._books, self._books.index
         compared = compare.compare(
             books.bill_index, of, index, rows, self._alike_of, weights=self._weights, least=least
@@ -221,20 +223,15 @@ class Ranking:
 
     def _measured(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
         """How alike the names in these rows are: the best of all pairings, each two names compared once."""
-        ours, theirs = ours[:, ours.any(axis=0)].astype(np.int64), theirs[:, theirs.any(axis=0)]
-        pairings = (ours[:, :, None] << 32) | theirs[:, None, :]
-        named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
-        wanted = pairings[named]
-        codes = distinct(wanted)
+        pairings = [
+            [mine << 32 | other for mine in of_bill if mine for other in of_entry if other]
+            for of_bill, of_entry in zip(ours.tolist(), theirs.tolist(), strict=True)
+        ]
         table, known = self._books.index.tables.names, self._alike
-        fresh = [code for code in codes.tolist() if code not in known]
-        if fresh:
-            pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
-            known |= zip(fresh, names.similarities(pairs, self._books.rarity), strict=True)
-        best = np.full(pairings.shape, -1.0)
-        best[named] = np.array([known[code] for code in codes.tolist()], np.float64)[codes.searchsorted(wanted)]
-        found: Floats = best.max(axis=(1, 2), initial=-1.0)
-        return np.where(found < 0, np.nan, found)
+        fresh = list({code: None for codes in pairings for code in codes if code not in known})
+        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
+        known |= zip(fresh, names.similarities(pairs, self._books.rarity), strict=True)
+        return np.array([max((known[code] for code in codes), default=nan) for codes in pairings], np.float64)
 
     def candidate(self, key: str, entry: str) -> Scored | None:
         return next((scored for scored in self.of(key) if scored.key == entry), None)
