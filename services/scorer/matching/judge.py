@@ -59,15 +59,17 @@ class Judge:
         live = [key for key in keys if key in self._books.bill_index]
         self._ranking.rank(live)
         self._find_copies(live)
-        sought = {
-            one
-            for key in live
-            for scored in self._ranking.of(key)
-            if scored.alone >= self._books.policy.review
-            for one in (scored.key, *scored.parts)
+        review = self._books.policy.review
+        ranked = (scored for key in live for scored in self._ranking.of(key))
+        sought = {scored.key: (scored.key, *scored.parts) for scored in ranked if scored.alone >= review}
+        self._find_rivals(sorted({one for members in sought.values() for one in members}))
+        wanted = {
+            (rival, entry)
+            for entry, members in sought.items()
+            for one in members
+            for rival in self._wanted_by.get(one, ())
         }
-        self._find_rivals(sorted(sought))
-        self._ranking.rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
+        self._ranking.rank(self._ranking.reaching(sorted(wanted), review))
         self._remittances.prepare(live)
 
     def decide(self, key: str) -> Verdict:
@@ -175,8 +177,8 @@ class Judge:
         if scored.alone < books.policy.auto:
             return self._linked(key, scored.key, scored.parts) if scored.alone >= books.policy.review else None
         for rival in self._rivals(key, scored.key, scored.parts):
-            theirs = self._ranking.candidate(rival, scored.key)
-            if theirs is None or theirs.alone < books.policy.review or self._prefers_another(rival, theirs):
+            theirs = self._ranking.candidate(rival, scored.key, least=books.policy.review)
+            if theirs is None or self._prefers_another(rival, theirs):
                 continue
             if _sum_agrees(scored) and not _sum_agrees(theirs):
                 continue  # an entry of this bill's very amount is not the other's by a wrong one
@@ -248,8 +250,7 @@ class Judge:
     def _linked(self, key: str, entry: str, parts: Sequence[str]) -> str | None:
         """Another bill that is linked to the entry, posted already or not."""
         for rival in self._rivals(key, entry, parts):
-            theirs = self._ranking.candidate(rival, entry)
-            if theirs is not None and theirs.alone >= self._books.policy.auto:
+            if self._ranking.candidate(rival, entry, least=self._books.policy.auto) is not None:
                 choice = self._choice(rival)
                 if choice.action == "link" and choice.chosen is not None and choice.chosen.key == entry:
                     return rival

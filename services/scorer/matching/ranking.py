@@ -66,6 +66,7 @@ class Ranking:
         self._entry_facts: dict[str, Facts] = {}
         self._alike: dict[int, float] = {}
         self._ranked: dict[str, list[Scored]] = {}
+        self._likelihood: dict[tuple[str, str], float] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._ranked
@@ -233,5 +234,25 @@ class Ranking:
         known |= zip(fresh, names.similarities(pairs, self._books.rarity), strict=True)
         return np.array([max((known[code] for code in codes), default=nan) for codes in pairings], np.float64)
 
-    def candidate(self, key: str, entry: str) -> Scored | None:
-        return next((scored for scored in self.of(key) if scored.key == entry), None)
+    def candidate(self, key: str, entry: str, *, least: float = 0.0) -> Scored | None:
+        """A candidate of a bill, None if it is none or less likely than `least`; see also `reaching`."""
+        if key not in self._ranked and self._likelihood.get((key, entry), 1.0) < least:
+            return None
+        return next((scored for scored in self.of(key) if scored.key == entry and scored.alone >= least), None)
+
+    def reaching(self, pairs: Sequence[tuple[str, str]], least: float) -> list[str]:
+        """The bills that may be one with the entry beside them, each pair by itself, with the probability `least`.
+
+        What comes of a pair is the same whatever else the bill is compared with: a bill that is out of reach of the
+        entry need not be ranked.
+        """
+        books = self._books
+        fresh = [pair for pair in pairs if pair[0] not in self._ranked and pair not in self._likelihood]
+        if fresh:
+            of, rows = (
+                np.array([index.row(one) for one in column], np.int64)
+                for index, column in zip((books.bill_index, books.index), zip(*fresh, strict=True), strict=True)
+            )
+            self._likelihood |= dict.fromkeys(fresh, 0.0)
+            self._likelihood |= {fresh[at]: scored.alone for at, scored in self.score(of, rows, least=self._least)}
+        return [key for key, entry in pairs if key in self._ranked or self._likelihood[key, entry] >= least]
