@@ -43,6 +43,7 @@ _CENT, _NEAREST = 0.98, 0.79
 """Scores of amounts that differ by rounding, and at most of those whose difference nothing explains: they do not agree,
 however near they are."""
 _SLOPES = ((_SLIP, _NEAREST), (_SLIP, _NEAREST), (_SLIP, _NEAREST), (_RATE_SLIP, 1.0))
+"""For each of AMOUNTS how far amounts that are not equal may lie apart, and what they score at most."""
 _HALF_DATE = 9
 """Days apart at which dates are half as close as equal ones."""
 _EARLY, _LATE = 1, 10
