@@ -28,5 +28,5 @@ def offsets(world: Compared, weights: Weights) -> Floats:
     habits = estimate(Sample(len(world.bills), bills, scores, free(weights)), weights)
     suited = weights.suited(habits)
     with np.errstate(divide="ignore"):
-        found: Floats = np.log(free(suited)) + habits.presence + suited.coincidences(scores)
+        found: Floats = np.log(free(suited)) + suited.logits(scores) - weights.logits(scores)
     return found

@@ -188,15 +188,16 @@ class Judge:
         todo = [key for key in keys if key not in self._copies]
         if not todo:
             return
+        self._copies |= {key: [] for key in todo}
         found = index.candidates([self._ranking.query(key) for key in todo])
+        if not len(found.rows):
+            return
         mine = index.rows.take(np.array([index.row(key) for key in todo], np.int64)[found.which])
         theirs = index.rows.take(found.rows)
         equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)
-        copies: dict[str, list[str]] = {key: [] for key in todo}
         for which, row in zip(found.which[equal].tolist(), found.rows[equal].tolist(), strict=True):
             if books.is_copy(todo[which], index.key(row)):
-                copies[todo[which]].append(index.key(row))
-        self._copies |= copies
+                self._copies[todo[which]].append(index.key(row))
 
     def _earlier_copy(self, key: str) -> str | None:
         """The bill of which this one is a second entry, if any: the first that was entered."""

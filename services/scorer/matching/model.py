@@ -10,8 +10,8 @@ The candidates of one bill compete with each other and with "Qonto holds no coun
 `posterior`. `python -m services.scorer.fitting` fits the weights on invented workspaces.
 """
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from math import exp, isfinite, log
@@ -109,22 +109,17 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """What these two are worth more or less than elsewhere, as log-odds."""
         scores = np.full((1, COLUMNS), np.nan)
         scores[0, [_AMOUNT, _DATE]] = np.array([amount, date], dtype=np.float64)
-        return float(self.coincidences(scores)[0])
+        worths = (self.worths_of(field, scores[:, FIELDS.index(field)]) for field in ("amount", "date"))
+        return float(self._coincidences(scores, *worths)[0])
 
-    def coincidences(self, scores: Floats) -> Floats:
-        """`coincidence` of every row of a matrix of scores.
+    def _coincidences(self, scores: Floats, amounts: Floats, dates: Floats) -> Floats:
+        """`coincidence` of every row, from what its amount and date are worth.
 
         It is at most what the two add by agreeing rather than not, whichever adds less, so that no amount or date
         gains by being moved away.
         """
-        amount, date = scores[:, _AMOUNT], scores[:, _DATE]
-        if not self.habits.coincidence:
-            return np.zeros(len(scores))
-        added = np.minimum(
-            self.worths_of("amount", amount) - self.worth("amount", _NO_AMOUNT),
-            self.worths_of("date", date) - self.worth("date", _NO_DATE),
-        )
-        added = np.where(coincide(scores), np.maximum(added, 0.0), 0.0)
+        edge = amounts - self.worth("amount", _NO_AMOUNT), dates - self.worth("date", _NO_DATE)
+        added = np.where(coincide(scores), np.maximum(np.minimum(*edge), 0.0), 0.0)
         share = self.habits.coincidence
         return np.asarray(np.copysign(np.minimum(abs(share), added), share))
 
@@ -134,16 +129,26 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def worths_of(self, field: Field, scores: Floats) -> Floats:
         """`worth` of every score at once, in the same shape; NaN says that one side does not say."""
-        at, worth = np.array(self.worths[field]).T
-        found = np.interp(scores, at, worth)
-        return np.where(np.isnan(scores), 0.0, found)
+        return np.where(np.isnan(scores), 0.0, np.interp(scores, *_points(self.worths[field])))
 
     def logits(self, scores: Floats) -> Floats:
         """The log-odds of every row of a matrix of scores with `COLUMNS` columns."""
-        total = self.prior + self.habits.presence + self.coincidences(scores)
-        for column, field in enumerate(FIELDS):
-            total += self.worths_of(field, scores[:, column])
-        return total + np.where(np.isnan(scores[:, -1]), 0.0, self.identity * scores[:, -1])
+        worths = [self.worths_of(field, scores[:, column]) for column, field in enumerate(FIELDS)]
+        return self.combined(worths, scores, scores[:, -1] == 1.0)
+
+    def combined(self, worths: Sequence[Floats | float], scores: Floats, same: NDArray[np.bool_]) -> Floats:
+        """The log-odds of every row, from what each of its FIELDS is worth and whether the identity is the same."""
+        total = sum(worths, np.full(len(scores), self.prior + self.habits.presence))
+        if self.habits.coincidence:
+            total += self._coincidences(scores, np.asarray(worths[_AMOUNT]), np.asarray(worths[_DATE]))
+        return total + np.where(same, self.identity, 0.0)
+
+
+@lru_cache(maxsize=128)
+def _points(table: Table) -> tuple[Floats, Floats]:
+    """The scores of a table, and what they are worth, as arrays."""
+    at, worth = np.array(table).T
+    return at, worth
 
 
 def coincide(scores: Floats) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ looks no further than the candidates of the rivals, so what comes out for a bill
 is in.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -27,7 +27,7 @@ _FAIR = 0.1
 """Probability of getting an entry from which on a bill's chances are fair."""
 _SAME_DAYS = timedelta(days=10)
 CONTESTABLE = 0.1
-"""Probability below which nobody looks for rivals of a candidate: it will not be linked anyway."""
+"""Probability below which nobody looks for rivals of a candidate, and a bill is no rival: nothing hangs on it."""
 
 
 def claims(bills: Numbers, stakes: Floats, scores: Floats) -> Floats:
@@ -54,17 +54,17 @@ class Rivals:
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Look for the rivals of all these bills at once; their candidates were ranked before."""
-        sought = {
-            one
-            for key in keys
-            for scored in self._ranking.of(key)
-            if scored.alone >= CONTESTABLE
-            for one in (scored.key, *scored.parts)
-        }
-        self._find(sorted(sought))
-        rivals = sorted({rival for one in sought for rival in self._wanted_by.get(one, ())})
-        self._ranking.rank(rivals)
-        self._lay_claims(rivals)
+        ranked = (scored for key in keys for scored in self._ranking.of(key))
+        sought = {scored.key: (scored.key, *scored.parts) for scored in ranked if scored.alone >= CONTESTABLE}
+        self._find(sorted({one for members in sought.values() for one in members}))
+        self._lay_claims(
+            {
+                (rival, entry)
+                for entry, members in sought.items()
+                for one in members
+                for rival in self._wanted_by.get(one, ())
+            }
+        )
 
     def wanting(self, entry: str) -> Sequence[str]:
         """Live bills that an entry could belong to."""
@@ -82,10 +82,8 @@ class Rivals:
     def wanted(self, key: str, scored: Scored) -> tuple[float, str | None]:
         """`free` of a candidate that is however unlikely."""
         against = {rival: self._against(key, rival, scored.key) for rival in self._others(key, scored)}
-        strongest = max(sorted(against), key=against.__getitem__, default=None)
-        if strongest is not None and not against[strongest]:
-            strongest = None
-        return 1 / (1 + sum(sorted(against.values()))), strongest
+        claiming = sorted(rival for rival, claim in against.items() if claim)
+        return 1 / (1 + sum(sorted(against.values()))), max(claiming, key=against.__getitem__, default=None)
 
     def _against(self, key: str, rival: str, entry: str) -> float:
         """How strongly a rival claims an entry against a bill.
@@ -93,11 +91,11 @@ class Rivals:
         Two claim it outright, whatever else they could have: a bill that may be the same document, as that could be
         the other's as well; and one with a fair chance of getting the entry. So no two bills are ever sure of it.
         """
-        theirs = self._ranking.candidate(rival, entry)
+        theirs = self._ranking.candidate(rival, entry, least=CONTESTABLE)
         if theirs is None or self._books.is_copy(key, rival):
             return 0.0
         stake = self._stake(rival, theirs)
-        self._lay_claims([key])
+        self._lay([key])
         if self._look_alike(key, rival):
             return stake
         at_most = stake / (1 + self._claims[key].get(entry, 0.0))
@@ -129,10 +127,8 @@ class Rivals:
         """Other bills that the entry, or a payment that is part of it, could belong to."""
         members = (scored.key, *scored.parts)
         self._find(members)
-        found = sorted({rival for one in members for rival in self._wanted_by.get(one, ()) if rival != key})
-        self._ranking.rank(found)
-        self._lay_claims(found)
-        return found
+        found = {rival for one in members for rival in self._wanted_by.get(one, ()) if rival != key}
+        return self._lay_claims({(rival, scored.key) for rival in found})
 
     def _find(self, entries: Sequence[str]) -> None:
         books = self._books
@@ -145,15 +141,22 @@ class Rivals:
             wanted_by[todo[which]].append(books.bill_index.key(row))
         self._wanted_by |= wanted_by
 
-    def _lay_claims(self, keys: Sequence[str]) -> None:
-        """Work out how strongly these bills claim their candidates."""
+    def _lay_claims(self, pairs: Collection[tuple[str, str]]) -> list[str]:
+        """Work out how strongly bills claim their candidates: those that are not out of reach of the entry named."""
+        keys = sorted(set(self._ranking.reaching(sorted(pairs), CONTESTABLE)))
+        self._ranking.rank(keys)
+        self._lay(keys)
+        return keys
+
+    def _lay(self, keys: Iterable[str]) -> None:
         for key in keys:
             if key not in self._claims:
                 ranked = self._ranking.of(key)
                 stakes = np.array([self._stake(key, scored) for scored in ranked])
                 scores = np.array([scored.scores for scored in ranked], dtype=np.float64).reshape(-1, len(FIELDS))
-                found = claims(np.zeros(len(ranked), np.int64), stakes, scores)
-                self._claims[key] = dict(zip((scored.key for scored in ranked), found.tolist(), strict=True))
+                found = claims(np.zeros(len(ranked), np.int64), stakes, scores).tolist()
+                laid = zip(ranked, found, strict=True)
+                self._claims[key] = {scored.key: claim for scored, claim in laid if scored.alone >= CONTESTABLE}
 
     def _stake(self, key: str, scored: Scored) -> float:
         """The odds of a candidate alone; nothing for one that a person turned down for the bill."""
