@@ -9,7 +9,6 @@ into its books, scores each against all entries, publishes decisions and reviews
 with the backlog waiting, and end when the broker counts nothing outstanding.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -21,10 +20,11 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
+import psutil
 import structlog
 from faststream import AckPolicy, FastStream
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
@@ -51,6 +51,14 @@ REPUBLISHER = "republisher"
 PLUMBING = "plumbing"
 """The argument that makes it run as a scorer whose judge compares nothing: what the service itself costs."""
 _SAMPLE = 2_000
+
+
+class Work(NamedTuple):
+    """Bills a second, and the seconds of computing that each took of the processes at work and of the broker."""
+
+    rate: float
+    cost: float
+    broker: float
 
 
 def world(bills: int, entries: int) -> tuple[list[Record], list[Entry]]:
@@ -145,8 +153,8 @@ class Bench:
         self.records, self.entries = world(bills, entries)
         self._regions = iter(f"b{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
 
-    async def measure(self, processes: Sequence[Sequence[str]], durable: str) -> float:
-        """Bills a second that these processes work off together."""
+    async def measure(self, processes: Sequence[Sequence[str]], durable: str) -> Work:
+        """How these processes work off the bills together."""
         settings = load(
             nats_url=self._broker.url, nats_token=self._broker.token, region=next(self._regions), log_level="warning"
         )
@@ -178,11 +186,14 @@ class Bench:
                     (subjects.record(bus.region, WS, "bill", one.key), _at(one, reached)) for one in self.records
                 ]
                 await _publish(bus, names.records, waiting)
-                began = time.perf_counter()
+                watched = [[psutil.Process(one.pid) for one in running], _family(self._broker.process.pid)]
+                before, began = [*map(_used, watched)], time.perf_counter()
                 for process in running:
                     process.send_signal(signal.SIGCONT)
                 await _drained(bus, durable)
-                return self._bills / (time.perf_counter() - began)
+                seconds, after = time.perf_counter() - began, [*map(_used, watched)]
+                cost, broker = ((b - a) / self._bills for a, b in zip(before, after, strict=True))
+                return Work(self._bills / seconds, cost, broker)
             finally:
                 for process in running:
                     process.send_signal(signal.SIGCONT)
@@ -231,6 +242,17 @@ async def _bus(settings: Settings) -> AsyncIterator[Bus]:
     await bus.close()
 
 
+def _family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def _used(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of computing that the processes have taken until now."""
+    times = [process.cpu_times() for process in processes]
+    return float(sum(one.user + one.system for one in times))
+
+
 async def _publish(bus: Bus, stream: str, messages: Sequence[tuple[str, Any]]) -> int:
     sequence = 0
     for start in range(0, len(messages), PAGE):
@@ -257,18 +279,18 @@ async def _compare(bills: int, entries: int) -> None:
             one = await bench.measure([scorer], "scorer")
             two = await bench.measure([scorer, scorer], "scorer")
     core = bench.core()
-    print(
-        f"service, sync always, {bills:,} bills against {entries:,} entries: "
-        f"bare batch consumer {bare:,.0f}/s; "
-        f"a scorer that compares nothing {plumbing:,.0f}/s, {plumbing / bare:.2f}x; "
-        f"one scorer {one:,.0f}/s, {one / bare:.2f}x; "
-        f"two {two:,.0f}/s, {two / one:.2f}x one; core alone {core:,.0f}/s"
-    )
-    cores = os.cpu_count() or 1
-    if cores < 4:
+    print(f"service, sync always, {bills:,} bills against {entries:,} entries; core alone {core:,.0f}/s")
+    for what, work, against in (
+        ("bare batch consumer", bare, bare),
+        ("a scorer that compares nothing", plumbing, bare),
+        ("one scorer", one, bare),
+        ("two scorers", two, one),
+    ):
         print(
-            f"  {cores} cores: the broker and this bench take part of one; two scorers need four to show what they can"
+            f"  {what}: {work.rate:,.0f}/s, {work.rate / against.rate:.2f}x; a bill takes {work.cost * 1e6:,.0f} us of"
+            f" it and {work.broker * 1e6:,.0f} us of the broker"
         )
+    print(f"  two scorers, each on a core of its own, would do {2 * one.cost / two.cost:.2f}x of one")
 
 
 def main(bills: int = BILLS, entries: int = ENTRIES) -> None:
