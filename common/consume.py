@@ -25,7 +25,7 @@ from nats.aio.msg import Msg
 from common import codec, subjects
 from common.bus import Bus
 from common.errors import AskPerson, Fatal, Fate, WeirError, verdict
-from common.inbox import EXPIRED, HEARTBEAT, Inbox, status
+from common.inbox import EXPIRED, HEARTBEAT, Inbox, position, status
 from common.messages import Notice, now
 from common.topology import ACK_WAIT, Consumer
 
@@ -266,11 +266,12 @@ class Pull(Generic[T]):
     async def _hand_over(self, messages: Sequence[Msg]) -> None:
         good: list[Delivery[T]] = []
         for raw in messages:
+            at = position(raw)
             delivery: Delivery[Any] = Delivery(
                 message=None,
                 subject=raw.subject,
-                sequence=raw.metadata.sequence.stream,
-                attempt=raw.metadata.num_delivered or 1,
+                sequence=at.stream,
+                attempt=at.attempt,
                 consumer=self._consumer,
                 bus=self._bus,
                 raw=raw,
