@@ -58,6 +58,10 @@ FACES = (
 _BY_NAME = {face.name: face for face in FACES}
 
 
+FEATURES = {"kern": False, "liga": False, "dlig": False}
+"""Letters drawn into one another for looks are read in the wrong order in scripts that run leftward."""
+
+
 class Run(NamedTuple):
     """Text that one face draws in one direction; `face` is None for Roboto."""
 

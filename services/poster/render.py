@@ -5,6 +5,7 @@ total stands beside the number and the dates as well as under the lines. The sam
 so that a repeated upload is the same upload.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -16,7 +17,7 @@ from fpdf import FPDF
 from fpdf.enums import TextDirection
 
 from common.messages import Address, Bill, BillLine, Company, Record, TaxLine, Vendor, VendorCredit
-from services.poster.letters import LATIN, Run, clean, runs
+from services.poster.letters import FEATURES, LATIN, Run, clean, runs
 from services.poster.words import Words, words_of
 
 Color = tuple[int, int, int]
@@ -325,14 +326,15 @@ class _Sheet(FPDF):
             if line:
                 lines.append(line)
             line = word
-            while self._long(runs(line), size, bold=bold) > width and len(line) > 1:
-                fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or self._fits(line[:n], size, width, bold))
+            while len(line) > 1 and (fits := self._fits(line, size, width, bold=bold)) < len(line):
                 lines.append(line[:fits])
                 line = line[fits:]
         return [*lines, line]
 
-    def _fits(self, text: str, size: float, width: float, bold: bool) -> bool:
-        return self._long(runs(text), size, bold=bold) <= width
+    def _fits(self, text: str, size: float, width: float, *, bold: bool) -> int:
+        """How many letters of the text, one at least, go on a line."""
+        shorter = range(1, len(text) + 1)
+        return max(bisect_right(shorter, width, key=lambda n: self._long(runs(text[:n]), size, bold=bold)), 1)
 
     def _long(self, parts: Sequence[Run], size: float, *, bold: bool = False) -> float:
         return sum(self._run(run, size, bold=bold) for run in parts)
@@ -348,7 +350,7 @@ class _Sheet(FPDF):
             self.set_font(face.name, "", size)
         shaped = run.leftward or (face is not None and face.shaped)
         direction = TextDirection.RTL if run.leftward else TextDirection.LTR
-        self.set_text_shaping(shaped, direction=direction if shaped else None)
+        self.set_text_shaping(shaped, features=FEATURES if shaped else None, direction=direction if shaped else None)
         return float(self.get_string_width(run.text))
 
     def _rule(self, y: float, *, right: float = _RIGHT, color: Color = _RULE) -> None:
