@@ -217,7 +217,8 @@ def test_a_credit_is_named_as_one() -> None:
     for country, title, number in (("GB", "Credit note", "Credit note number"), ("FR", "Avoir", "Avoir n°")):
         data = pdf(record(credit, kind="vendorcredit"), None, company(country))
         read = read_document(data)
-        assert (read.category, read.number, read.issued, read.total) == ("CREDIT_NOTE", "CN-5", date(2026, 3, 5), 120)
+        assert (read.category, read.number, read.issued) == ("CREDIT_NOTE", "CN-5", date(2026, 3, 5))
+        assert read.total == Decimal(120)
         for text in texts(data):
             assert _bare(title) in text
             assert _bare(number) in text
@@ -253,7 +254,7 @@ def test_a_masked_tax_number_is_not_printed() -> None:
 def test_the_properties_name_the_bill_in_both_places() -> None:
     reader = pypdf.PdfReader(io.BytesIO(pdf(record(bill("F<1>")), VENDOR, BUYER)))
     assert reader.metadata is not None
-    assert reader.metadata["/Keywords"] == "quickbooks-realm:9130 quickbooks-bill:145"
+    assert str(reader.metadata["/Keywords"]) == "quickbooks-realm:9130 quickbooks-bill:145"
     assert reader.metadata.title == "Facture F<1>"
     xmp = reader.xmp_metadata
     assert xmp is not None

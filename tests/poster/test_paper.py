@@ -1,4 +1,4 @@
-"""Suppliers' files by their bytes: taken as they are, made smaller without losing anything, or refused with a reason."""
+"""Suppliers' files by their bytes: taken as they are, made smaller and nothing lost, or refused with a reason."""
 
 import io
 import random
@@ -51,10 +51,10 @@ def scan(pages: int = 2, size: tuple[int, int] = (1240, 1754), mode: str = "RGB"
     return bytes(sheet.output())
 
 
-def locked(**passwords: str) -> bytes:
+def locked(owner: str, user: str) -> bytes:
     file = io.BytesIO()
     with pikepdf.open(io.BytesIO(pdf_saying("Invoice number: F-100", "Total due: 120.00 EUR"))) as pdf:
-        pdf.save(file, encryption=pikepdf.Encryption(**passwords))
+        pdf.save(file, encryption=pikepdf.Encryption(owner=owner, user=user))
     return file.getvalue()
 
 
