@@ -40,6 +40,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """The record key of the bill."""
         return f"{self.realm}-{self.bill}"
 
+    @property
+    def withdrawal(self) -> str:
+        """The note of an entry that is taken back."""
+        return f"Taken back by {self.by}" if self.by is not None else "Deleted in QuickBooks"
+
     @classmethod
     def of(cls, decision: Decision) -> "Order":
         """The order a decision gives."""
