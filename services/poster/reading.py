@@ -28,6 +28,7 @@ _ALIKE = 0.8
 """Likeness of two names from which they differ by misread letters only."""
 _TELLING = 4
 """Letters a name needs to be looked for inside of another."""
+_UMLAUT = re.compile(r"([aou])e")
 _FORMS = frozenset(
     "gmbh mbh ag kg ohg ug se ev eg co cie sa sas sasu sarl eurl sci snc srl srls spa sl slu bv nv vof ltd limited llc "
     "llp plc inc corp corporation company sp zoo oo kft as ab oy aps the la le les de der die das und et and of".split()
@@ -147,7 +148,8 @@ def _plain(number: str) -> str:
 
 
 def _words(name: str) -> set[str]:
-    return {word for word in re.findall(r"[^\W_]+", _folded(name)) if len(word) > 1 and word not in _FORMS}
+    words = (_UMLAUT.sub(r"\1", word) for word in re.findall(r"[^\W_]+", _folded(name)) if word not in _FORMS)
+    return {word for word in words if len(word) > 1}
 
 
 def _script(name: str) -> str:

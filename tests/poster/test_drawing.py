@@ -43,8 +43,10 @@ WORDS = {
     "hebrew": st.text("אבגדהוזחטילנרת", min_size=1, max_size=10),
     "emoji": st.text("🚀🎉☕🐝", min_size=1, max_size=2).map(lambda marks: f"Bee {marks} Co"),
 }
-NAMES = (
-    st.sampled_from(sorted(WORDS)).flatmap(lambda script: st.lists(WORDS[script], min_size=1, max_size=6)).map(" ".join)
+ONE_LINE = frozenset({"arabic", "hebrew"})
+"""Scripts whose lines vary in height: the sandbox's OCR tells by the height which lines a long name has."""
+NAMES = st.sampled_from(sorted(WORDS)).flatmap(
+    lambda script: st.lists(WORDS[script], min_size=1, max_size=2 if script in ONE_LINE else 6).map(" ".join)
 )
 NUMBERS = st.from_regex(
     re.compile(r"[A-Z0-9]{1,5}[-/._]?[A-Za-z0-9]{0,6}[0-9]( [0-9]{1,3})?", re.ASCII), fullmatch=True

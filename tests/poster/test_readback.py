@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -29,8 +30,12 @@ async def quick(desk: Desk) -> Desk:
     return desk
 
 
+SAYING = cache(pdf_saying)
+"""The same bytes for the same words."""
+
+
 async def paper(desk: Desk, *lines: str) -> tuple[Document, ...]:
-    data = pdf_saying(*lines)
+    data = SAYING(*lines)
     name = await Documents(desk.bus).put(data)
     return (Document(sha256=name, name="a.pdf", content_type="application/pdf", size=len(data), attachable="1"),)
 
@@ -211,9 +216,7 @@ async def test_the_same_file_on_two_bills_is_told_of_both(quick: Desk) -> None:
     await read(quick, two.entry)
     second = await quick.asked("2", READ_BACK)
     assert "number: Qonto has F-100, the bill F-2" in second.why
-    assert (
-        f"duplicate: Qonto takes it for the same as F-100 of Imaginary Quarry Ltd (bill {quick.realm}-1" in second.why
-    )
+    assert f"the same as F-100 of Imaginary Quarry Ltd (bill {quick.realm}-1, entry {one.entry})" in second.why
     assert [candidate.entry for candidate in second.candidates] == [two.entry, one.entry]
     await quick.mirror()
     assert f"bill {quick.realm}-2, entry {two.entry}" in (await quick.asked("1", READ_BACK)).why
@@ -254,10 +257,8 @@ def test_the_same_vat_number_speaks_for_the_supplier_whatever_the_name() -> None
     vendor = Vendor(name="Imaginary Quarry Ltd", tax_identifier="FR 40 303 265 045")
     other = entry(counterparty="Other AG", vat_number="FR40303265045")
     assert compared(bill(), vendor, other).differs == ()
-    assert (
-        compared(bill(), msgspec.structs.replace(vendor, company_name="Other SA"), entry(counterparty="Other")).differs
-        == ()
-    )
+    known = msgspec.structs.replace(vendor, company_name="Other SA")
+    assert compared(bill(), known, entry(counterparty="Other")).differs == ()
 
 
 @pytest.mark.parametrize(
