@@ -126,8 +126,8 @@ def test_a_scan_is_reduced_to_what_is_legible_and_says_the_same() -> None:
 
 
 def test_what_would_become_illegible_is_not_reduced() -> None:
-    heavy = scan(1)
-    assert smaller_pdf(heavy, 20_000) is None
+    heavy = scan(1, (620, 877))
+    assert smaller_pdf(heavy, 5_000) is None
     assert smaller_pdf(locked(owner="owner", user=""), 100) is None
 
 
@@ -149,7 +149,7 @@ def test_copies_that_lost_something_are_recognised() -> None:
     whole = pdf_saying("Invoice", "Total 120.00")
     assert same(whole, whole)
     assert not same(whole, pdf_saying("Invoice", "Total 12.00"))
-    assert not same(scan(2), scan(1))
+    assert not same(scan(2, (60, 80)), scan(1, (60, 80)))
     blank = FPDF(format="A4")
     blank.add_page()
     dark = FPDF(format="A4")
@@ -158,14 +158,14 @@ def test_copies_that_lost_something_are_recognised() -> None:
     assert not same(bytes(blank.output()), bytes(dark.output()))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
 def test_a_large_image_becomes_a_smaller_jpeg_of_the_same_shape(mode: str) -> None:
-    image = noise(1000, 1400).convert(mode)
-    small = smaller_image(saved(image, "PNG"), 900_000)
+    image = noise(600, 800).convert(mode)
+    small = smaller_image(saved(image, "PNG"), 300_000)
     assert small is not None
-    assert len(small.data) <= 900_000
+    assert len(small.data) <= 300_000
     with Image.open(io.BytesIO(small.data)) as copy:
-        assert (copy.format, copy.size) == ("JPEG", (1000, 1400))
+        assert (copy.format, copy.size) == ("JPEG", (600, 800))
     assert smaller_image(saved(image, "PNG"), 100) is None
 
 
@@ -236,14 +236,6 @@ async def test_a_file_that_is_too_large_is_uploaded_smaller_and_another_type_is_
     names = {one["id"]: one["file_name"] for one in await desk.invoices()}
     assert names[first.entry].endswith(".jpg")
     assert names[second.entry].endswith(".png")
-
-
-async def test_the_same_file_on_two_bills_makes_two_entries(desk: Desk) -> None:
-    both = await stored(desk, ("Invoice.pdf", GOOD, PDF))
-    one, two = await desk.create("1", bill(), documents=both), await desk.create("2", bill("F-2"), documents=both)
-    entries = {(await desk.posting(one)).entry, (await desk.posting(two)).entry}
-    assert len(entries) == 2
-    assert [len(await desk.live(ident)) for ident in ("1", "2")] == [1, 1]
 
 
 async def test_what_a_record_shows_follows_from_the_bytes_of_its_files(desk: Desk) -> None:
