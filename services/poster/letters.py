@@ -24,13 +24,15 @@ MISSING = "\ufffd"
 
 
 class Face(NamedTuple):
-    """A font file and how it is used: `shaped` where letters change with their neighbours."""
+    """A font file and how it is used: `shaped` where letters change with their neighbours, `blanks` unless its
+    blanks are as wide as its pictures."""
 
     name: str
     package: str
     file: str
     variable: bool = True
     shaped: bool = False
+    blanks: bool = True
 
     @property
     def path(self) -> Path:
@@ -46,13 +48,13 @@ FACES = (
     Face("NotoSans", "manimgx_fonts", "NotoSans[wght].ttf"),
     # Noto's Arabic draws letters as stems and dots, which nobody can copy or search any more.
     Face("Almarai", "fontpkg_almarai", "files/Almarai-Regular.ttf", variable=False, shaped=True),
-    Face("NotoSC", "pylopdf_fonts_zh_cn", "NotoSansSC-Regular.otf", variable=False),
-    Face("NotoKR", "pylopdf_fonts_ko", "NotoSansKR-Regular.otf", variable=False),
     *(Face(f"Noto{script}", "manimgx_fonts", f"NotoSans{script}[wght].ttf", shaped=True) for script in _SHAPED.split()),
     *(Face(f"Noto{script}", "manimgx_fonts", f"NotoSans{script}[wght].ttf") for script in "Armenian Georgian".split()),
     Face("NotoEthiopic", "manimgx_fonts", "NotoSansEthiopic[wght].ttf"),
-    Face("NotoEmoji", "manimgx_fonts", "NotoEmoji[wght].ttf"),
+    Face("NotoEmoji", "manimgx_fonts", "NotoEmoji[wght].ttf", blanks=False),
     Face("NotoSymbols", "manimgx_fonts", "NotoSansSymbols[wght].ttf"),
+    Face("NotoSC", "pylopdf_fonts_zh_cn", "NotoSansSC-Regular.otf", variable=False),
+    Face("NotoKR", "pylopdf_fonts_ko", "NotoSansKR-Regular.otf", variable=False),
 )
 """Beside Roboto, in the order in which they are asked for a letter."""
 _BY_NAME = {face.name: face for face in FACES}
@@ -111,11 +113,16 @@ def _parts(text: str, levels: Sequence[int]) -> Iterator[tuple[int, Run]]:
 
 
 def _faces(text: str) -> list[Face | None]:
-    """The face of each letter; marks and spaces go with the letters before them where that face has them."""
+    """The face of each letter; what belongs to the letter before it is drawn by the same face, if that has it.
+
+    That are marks, and the blanks and signs between letters.
+    """
     found: list[Face | None] = []
     for mark in text:
         before = found[-1] if found else None
-        joins = unicodedata.category(mark) in {"Mn", "Mc", "Zs", "Pd", "Po"} or unicodedata.bidirectional(mark) == "ON"
+        kind = unicodedata.category(mark)
+        between = kind in {"Zs", "Pd", "Po"} or unicodedata.bidirectional(mark) == "ON"
+        joins = before is not None and (kind in {"Mn", "Mc"} or (before.blanks and between))
         if before is not None and joins and ord(mark) in _cmap(before.name):
             found.append(before)
         else:

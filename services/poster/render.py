@@ -171,14 +171,18 @@ class _Sheet(FPDF):
 
     def lines(self, y: float) -> float:
         """The lines, on as many pages as they need; the height where they end."""
-        wanted = [line for line in self._bill.lines if line.amount or line.description]
+        wanted = self._shown
         if not wanted:
             return y - 5
         y = self._head(y)
         for line in wanted[:_MOST_LINES]:
             text, *figures = self._line(line)
-            for index, part in enumerate(self._wrap(text, 9.5, _COLUMNS[0][1])):
-                if y + 9.5 * _LEADING + 3.6 > _BOTTOM:
+            parts = self._wrap(text, 9.5, _COLUMNS[0][1])
+            whole = len(parts) * 9.5 * _LEADING + 3.6
+            for index, part in enumerate(parts):
+                # What fits on a page stays together, the rest is cut where the page ends.
+                needed = whole if index == 0 and whole < _BOTTOM - _TOP - 10 else 9.5 * _LEADING + 3.6
+                if y + needed > _BOTTOM:
                     self._page()
                     y = self._head(_TOP)
                 y += 1.8 if index == 0 else 0
@@ -193,6 +197,10 @@ class _Sheet(FPDF):
             self._put(_LEFT, y + 1.8, f"+ {len(wanted) - _MOST_LINES}", 9, color=_GREY)
             y += 6
         return y
+
+    @property
+    def _shown(self) -> list[BillLine]:
+        return [line for line in self._bill.lines if line.amount or line.description]
 
     def _head(self, y: float) -> float:
         words = self._words
@@ -219,6 +227,8 @@ class _Sheet(FPDF):
         rows += [(words.rate(line.percent), self._money(line.amount)) for line in taxed]
         if tax and (not taxed or len(taxed) > 1):
             rows.append((words.taxes if taxed else words.tax, self._money(tax)))
+        if not rows and not self._shown:
+            return  # the total at the top has said it
         based = taxed if len(taxed) > 1 and all(line.net is not None for line in taxed) else []
         if y + 6 * len(rows) + 18 > _BOTTOM:
             self._page()
