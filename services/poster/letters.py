@@ -30,7 +30,6 @@ class Face(NamedTuple):
     name: str
     package: str
     file: str
-    variable: bool = True
     shaped: bool = False
     blanks: bool = True
 
@@ -47,14 +46,14 @@ _SHAPED = (
 FACES = (
     Face("NotoSans", "manimgx_fonts", "NotoSans[wght].ttf"),
     # Noto's Arabic draws letters as stems and dots, which nobody can copy or search any more.
-    Face("Almarai", "fontpkg_almarai", "files/Almarai-Regular.ttf", variable=False, shaped=True),
+    Face("Almarai", "fontpkg_almarai", "files/Almarai-Regular.ttf", shaped=True),
     *(Face(f"Noto{script}", "manimgx_fonts", f"NotoSans{script}[wght].ttf", shaped=True) for script in _SHAPED.split()),
     *(Face(f"Noto{script}", "manimgx_fonts", f"NotoSans{script}[wght].ttf") for script in "Armenian Georgian".split()),
     Face("NotoEthiopic", "manimgx_fonts", "NotoSansEthiopic[wght].ttf"),
     Face("NotoEmoji", "manimgx_fonts", "NotoEmoji[wght].ttf", blanks=False),
     Face("NotoSymbols", "manimgx_fonts", "NotoSansSymbols[wght].ttf"),
-    Face("NotoSC", "pylopdf_fonts_zh_cn", "NotoSansSC-Regular.otf", variable=False),
-    Face("NotoKR", "pylopdf_fonts_ko", "NotoSansKR-Regular.otf", variable=False),
+    Face("NotoSC", "pylopdf_fonts_zh_cn", "NotoSansSC-Regular.otf"),
+    Face("NotoKR", "pylopdf_fonts_ko", "NotoSansKR-Regular.otf"),
 )
 """Beside Roboto, in the order in which they are asked for a letter."""
 _BY_NAME = {face.name: face for face in FACES}

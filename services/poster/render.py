@@ -15,6 +15,7 @@ import anyio.to_thread
 import font_roboto
 from fpdf import FPDF
 from fpdf.enums import TextDirection
+from fpdf.fonts import TTFFont
 
 from common.messages import Address, Bill, BillLine, Company, Record, TaxLine, Vendor, VendorCredit
 from services.poster.letters import FEATURES, LATIN, Run, clean, runs
@@ -56,6 +57,7 @@ def pdf(record: Record, vendor: Vendor | None, company: Company | None) -> bytes
     below = sheet.lines(below + 10)
     sheet.totals(below + 5)
     sheet.footers()
+    sheet.turn_ligatures()
     return bytes(sheet.output())
 
 
@@ -67,6 +69,7 @@ class _Sheet(FPDF):
         self._record = record
         self._bill = bill
         self._words = words
+        self._leftward: set[str] = set()
         self.set_auto_page_break(False)
         self.set_margins(_LEFT, _TOP, _WIDTH - _RIGHT)
         self.c_margin = 0
@@ -162,12 +165,16 @@ class _Sheet(FPDF):
         y = _TOP + 11.5
         for label, value in facts:
             self._put(_FACTS, y, label, 9, color=_GREY)
-            y = self._wrapped(_FACTS + 33, y, value, 9.5, width=_RIGHT - _FACTS - 33, align="R") + 1.4
+            size = next((size for size in (9.5, 9.0, 8.5) if self._lines(value, size) == 1), 9.5)
+            y = self._wrapped(_FACTS + 33, y, value, size, width=_RIGHT - _FACTS - 33, align="R") + 1.4
         self.set_fill_color(*_BAND)
         self.rect(_FACTS - 3, y + 1, _RIGHT - _FACTS + 6, 10, style="F")
         self._put(_FACTS, y + 3.3, self._total, 10, bold=True)
         self._put(_FACTS + 26, y + 3.1, self._money(bill.total), 11, bold=True, width=_RIGHT - _FACTS - 26, align="R")
         return y + 11
+
+    def _lines(self, value: str, size: float) -> int:
+        return len(self._wrap(value, size, _RIGHT - _FACTS - 33))
 
     def lines(self, y: float) -> float:
         """The lines, on as many pages as they need; the height where they end."""
@@ -271,6 +278,17 @@ class _Sheet(FPDF):
             page = words.page.format(page=number, pages=self.pages_count)
             self._put(_RIGHT - 32, _BOTTOM + 9, page, 7.5, color=_GREY, width=32, align="R")
 
+    def turn_ligatures(self) -> None:
+        """Name the letters drawn as one (lam and alef) in the order in which readers turn them around.
+
+        PDFium and Poppler reverse what runs leftward letter by letter, those within one sign too.
+        """
+        for name in self._leftward:
+            font = self.fonts[name.lower()]
+            for glyph, _ in font.subset.items() if isinstance(font, TTFFont) else ():
+                if glyph is not None and isinstance(glyph.unicode, tuple):
+                    glyph.unicode = glyph.unicode[::-1]
+
     def _page(self) -> None:
         self.add_page()
         self.set_fill_color(*_ACCENT)
@@ -356,8 +374,10 @@ class _Sheet(FPDF):
             self.set_font(LATIN, "B" if bold else "", size)
         else:
             if face.name.lower() not in self.fonts:
-                self.add_font(face.name, "", face.path, variations={"wght": 400.0} if face.variable else None)
+                self.add_font(face.name, "", face.path)
             self.set_font(face.name, "", size)
+        if run.leftward and face is not None:
+            self._leftward.add(face.name)
         shaped = run.leftward or (face is not None and face.shaped)
         direction = TextDirection.RTL if run.leftward else TextDirection.LTR
         self.set_text_shaping(shaped, features=FEATURES if shaped else None, direction=direction if shaped else None)

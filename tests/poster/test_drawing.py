@@ -38,8 +38,7 @@ WORDS = {
     "cyrillic": st.text("БГДЖЯбгджяїў", min_size=1, max_size=10),
     "chinese": st.text("东莞市广电子有限公司東京", min_size=1, max_size=8),
     "korean": st.text("한국가상주식회사", min_size=1, max_size=8),
-    # Without letters that are drawn as one (lam and alef): PDFium and Poppler take those apart in the wrong order.
-    "arabic": st.text("شرةنتجمبضظغد", min_size=1, max_size=10),
+    "arabic": st.text("شركةنخيلتجمبضظغدالأإآوى", min_size=1, max_size=10),
     "hebrew": st.text("אבגדהוזחטילנרת", min_size=1, max_size=10),
     "emoji": st.text("🚀🎉☕🐝", min_size=1, max_size=2).map(lambda marks: f"Bee {marks} Co"),
 }
@@ -104,7 +103,7 @@ def _bare(text: str) -> str:
     return "".join(mark for mark in text if not mark.isspace() and unicodedata.category(mark) not in {"Cc", "Cf"})
 
 
-@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, deadline=None, database=None, phases=[Phase.explicit, Phase.generate])
 @given(bills(), st.sampled_from(COUNTRIES))
 def test_every_reader_finds_number_dates_supplier_and_total(body: Bill, country: str | None) -> None:
     data = pdf(record(body), None, company(country))
@@ -116,9 +115,11 @@ def test_every_reader_finds_number_dates_supplier_and_total(body: Bill, country:
     words = words_of(company(country))
     assert body.issued_on is not None
     wanted = [str(body.number), words.days(body.issued_on), words.money(body.total, body.currency)]
-    for text in texts(data):
+    for index, text in enumerate(texts(data)):
         assert all(_bare(part) in text for part in wanted), (wanted, text)
-        assert all(_bare(part) in text for part in name.split())
+        # Alone of the three, pypdf does not turn letters around that are drawn as one.
+        known = index > 0 or not any(unicodedata.bidirectional(mark) == "AL" for mark in name)
+        assert not known or all(_bare(part) in text for part in name.split())
         assert "QuickBooksbill145,company9130" in text
 
 
@@ -132,6 +133,13 @@ def test_any_text_can_be_drawn(name: str, number: str, total: Decimal) -> None:
     data = pdf(record(body), Vendor(name=name, website=name), BUYER)
     assert data.startswith(b"%PDF-")
     assert pdf(record(body), Vendor(name=name, website=name), BUYER) == data
+
+
+def test_letters_drawn_as_one_are_read_in_order() -> None:
+    name = "الاتحاد للأعمال"
+    data = pdf(record(bill(vendor=Ref(id="7", name=name))), None, None)
+    assert read_document(data).supplier == name
+    assert all(_bare(name) in text for text in list(texts(data))[1:])
 
 
 @given(st.text(max_size=40))
