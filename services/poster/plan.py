@@ -139,6 +139,9 @@ def plan(page: Page | None, order: Order, record: Record, document: str | None, 
 
 
 def _anew(page: Page | None, order: Order, document: str | None) -> Effect:
+    taken_back = page is not None and page.state == "withdrawn" and page.review is not None
+    if taken_back and page is not None and page.document == document and order.by is None:
+        return Nothing("a person took its entry back; the bill has not changed since")
     match order.action:
         case "create":
             return Create(next_revision(page, document))

@@ -205,6 +205,11 @@ async def test_a_person_takes_it_back(quick: Desk) -> None:
     assert (rejected["id"], rejected["declined_note"]) == (entry.id, "Taken back by A. Tester")
     await quick.mirror()
     assert len(await closings(quick, "1")) == 1
+    later = await quick.create("1", bill(memo="private"), documents=await paper(quick, *WRONG))
+    assert (await quick.posting(later)).outcome == "unchanged"
+    assert await quick.live("1") == []
+    mended = await quick.posting(await quick.create("1", bill(), documents=await paper(quick, *GOOD)))
+    assert (mended.outcome, mended.revision) == ("created", 2)
 
 
 async def test_the_same_file_on_two_bills_is_told_of_both(quick: Desk) -> None:
