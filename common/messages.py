@@ -270,7 +270,8 @@ class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
 
     `amount` is positive in `currency`; `local_amount` is what the counterparty asked for when it differs.
     `origin` is the record key of the bill Weir made the entry for, read from the file name, `revision` its
-    revision. `matched` holds, for an invoice, the transactions Qonto matched it with.
+    revision. `category` is what Qonto takes an invoice's document for. `matched` holds, for an invoice, the
+    transactions Qonto matched it with.
     """
 
     workspace: str
@@ -296,6 +297,7 @@ class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
     paid_on: date | None = None
     vat_number: str | None = None
     iban: str | None = None
+    category: str | None = None
     credit_note: bool = False
     has_duplicates: bool = False
     file_name: str | None = None
