@@ -152,6 +152,11 @@ def test_a_candidate_that_had_something_else_against_it_says_nothing_about_its_n
     assert found.turned_down == (TurnedDown(entry="invoice-e1", name=None),)
 
 
+def test_what_weir_made_itself_teaches_nothing_when_qonto_read_it_otherwise() -> None:
+    made = invoice("e1", counterparty="Sluise & Sons", origin=f"{REALM}-1", revision=1)
+    assert learned(asked(shown(made)), closed("created", "e1"), {"invoice-e1": made}).turned_down == ()
+
+
 def test_another_document_of_the_linked_company_says_nothing_about_its_name() -> None:
     entries = {f"invoice-e{n}": invoice(f"e{n}", counterparty="Backwater Holdings") for n in (1, 2)}
     found = learned(asked(*map(shown, entries.values())), closed("linked", "e2"), entries)

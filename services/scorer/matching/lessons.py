@@ -49,6 +49,8 @@ def learned(question: ReviewRequested, closed: ReviewClosed, entries: Mapping[st
     turned_down = []
     for candidate in question.candidates:
         key = _key(candidate)
+        if (entry := entries.get(key)) is not None and entry.origin is not None:
+            continue  # Weir made it, and was asked about what Qonto read of it: it is no other document
         if chosen is None or chosen not in _unit(question, key):
             name = _name(_facts(entries, key)) if closed.outcome != "refused" and _only_the_name(candidate) else None
             turned_down.append(TurnedDown(entry=key, name=name if name != _name(of_chosen) else None))
