@@ -22,18 +22,17 @@ import anyio
 import structlog
 
 from common import embedded, subjects, topology
-from common.bus import Bus
 from common.buckets import Documents
-from common.messages import Document
+from common.bus import Bus
+from common.messages import Document, Record
 from common.service import main as serving_process
 from common.settings import load
 from services.poster import app
 from services.sandbox.app import DEFAULTS, build, serving
-from tests.bench.bench_service import PAGE
 from tests.conftest import ROOT, environment
 from tests.poster.desk import WS, Desk, bill
 
-BILLS, ALONE = 2_000, 200
+BILLS, ALONE = 2_000, 60
 ONE_BY_ONE = "one-by-one"
 """The argument that makes this module run as the baseline's poster."""
 BULK = "POST /v2/supplier_invoices/bulk"
@@ -119,7 +118,7 @@ async def _answering(bus: Bus) -> None:
             await anyio.sleep(0.05)
 
 
-async def _bills(desk: Desk, count: int, *, sizes: bool, shuffled: bool) -> list[tuple[object, int]]:
+async def _bills(desk: Desk, count: int, *, sizes: bool, shuffled: bool) -> list[tuple[Record, int]]:
     """Publish the bills, some with a document of their supplier; records and sequences in the order of decisions."""
     dice = random.Random(count)
     documents = Documents(desk.bus)
