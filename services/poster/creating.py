@@ -174,15 +174,14 @@ class Uploads:
 
     async def _send_all(self, workspace: str, drafts: Sequence[Draft]) -> bool:
         """Upload all, each in as much company as it may have; False once Qonto takes nothing at all."""
+        grouped = {company: [draft for draft in drafts if draft.company == company] for company in COMPANY}
         silent = 0
-        for company in COMPANY:
-            for chunk in _chunks([draft for draft in drafts if draft.company == company], company):
-                heard = await self._send(workspace, chunk)
-                silent = 0 if heard else silent + 1
-                if silent == _SILENCE:
-                    return False
-                for draft in chunk:
-                    draft.sendings += 1
+        for chunk in [chunk for company, group in grouped.items() for chunk in _chunks(group, company)]:
+            for draft in chunk:
+                draft.sendings += 1
+            silent = 0 if await self._send(workspace, chunk) else silent + 1
+            if silent == _SILENCE:
+                return False
         return True
 
     async def _send(self, workspace: str, drafts: Sequence[Draft]) -> bool:
