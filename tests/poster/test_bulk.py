@@ -76,6 +76,16 @@ async def test_an_upload_refused_as_a_whole_goes_again_in_parts(
     assert len(await idle.invoices()) == 6
 
 
+async def test_a_document_that_has_the_whole_upload_refused_fails_alone(idle: Desk) -> None:
+    """Refused are the four, then the half it is in, then it alone."""
+    decisions = await backlog(idle, 4)
+    await idle.fault("status", "/bulk$", status=400, times=3, body='{"errors":[{"code":"invalid","detail":"bad"}]}')
+    async with poster(idle.settings):
+        outcomes = [(await idle.posting(decision)).outcome for decision in decisions]
+    assert sorted(outcomes) == ["created", "created", "created", "failed"]
+    assert len(await idle.invoices()) == 3
+
+
 async def test_a_document_qonto_stumbles_over_does_not_hold_the_others(
     idle: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

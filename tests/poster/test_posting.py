@@ -336,14 +336,6 @@ async def test_an_item_s_error_is_found_by_its_key_and_the_others_go_on(desk: De
     assert len(await desk.invoices()) == 2
 
 
-async def test_refusing_one_of_many_fails_only_that_one(desk: Desk) -> None:
-    await desk.fault("status", "/bulk$", status=400, body='{"errors":[{"code":"invalid","detail":"one is bad"}]}')
-    await desk.fault("status", "/bulk$", status=400, body='{"errors":[{"code":"invalid","detail":"this one"}]}')
-    decisions = [await desk.create(str(number), bill(f"F-{number}")) for number in range(1, 5)]
-    outcomes = [(await desk.posting(decision)).outcome for decision in decisions]
-    assert sorted(outcomes) == ["created", "created", "created", "failed"]
-
-
 async def _notice(desk: Desk, kind: str) -> Notice | None:
     return next((one for one in await desk.notices() if one.kind == kind), None)
 
