@@ -253,8 +253,11 @@ class Uploads:
         return Part(key=page.key, file_name=page.file_name, data=file.data, content_type=file.content_type)
 
     async def _mark(self, draft: Draft) -> bool:
-        """Mark the draft as sent; False for a worker that was overtaken."""
+        """Mark the draft as sent; False for a worker that was overtaken, or comes too late to send again."""
         page = draft.page
+        if doubt(page, now()) is Doubt.UNKNOWABLE:  # it was allowed a while ago
+            draft.error = RetryLater(f"the key of {page.file_name} may be forgotten by now", delay=1.0)
+            return False
         draft.in_doubt = page.sent_at is not None
         state: State = "superseding" if page.state == "superseding" else "sent"
         return await self._step(draft, state, sent_at=page.sent_at or now())

@@ -12,8 +12,10 @@ import pytest
 
 from common.buckets import Bucket
 from common.messages import Action, ReviewResolved, now
-from services.poster.document import shown
-from services.poster.ledger import Ledger, Page, State, document_key
+from services.poster.document import File, shown
+from services.poster.job import Job
+from services.poster.ledger import KEY_HELD, Ledger, Page, State, document_key
+from services.poster.records import Records
 from tests.conftest import environment
 from tests.poster.desk import WS, Desk, bill, poster
 
@@ -103,6 +105,26 @@ async def test_past_the_life_of_the_key_a_person_is_asked_and_nothing_is_sent(de
     await desk.answer("1", ReviewResolved(review=review.review, action="create", by="A. Tester"))
     assert (await desk.closed("1", review.review)).outcome == "created"
     assert [one["file_name"].split("__")[0] for one in await desk.live("1")] == [f"QBO-{desk.realm}-1-r2"]
+
+
+async def test_a_key_whose_life_ends_between_the_look_and_the_upload_is_not_sent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document takes longer to fetch than the key is surely held."""
+    held = KEY_HELD.total_seconds()
+    plain, slow = Records.file, []
+
+    async def file(self: Records, job: Job) -> File:
+        slow.append(job)
+        while job.page.sent_at is not None and now() < job.page.sent_at + timedelta(seconds=held):
+            await anyio.sleep(0.1)
+        return await plain(self, job)
+
+    monkeypatch.setattr(Records, "file", file)
+    await left_in_doubt(desk, timedelta(seconds=held - 3))
+    await desk.asked("1", "uncertain")
+    assert slow, "the upload was never begun"
+    assert "POST /v2/supplier_invoices/bulk" not in await desk.calls()
 
 
 async def test_what_arrived_late_is_adopted_even_when_a_person_says_create(desk: Desk) -> None:
