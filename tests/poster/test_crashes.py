@@ -209,6 +209,8 @@ class Trial:
                     if free and entry.live and (kind == "transaction" or entry.status == "to_review"):
                         action, more = "link", {"entry": entry.id, "entry_kind": kind}
                         break
+                else:
+                    self._effect = "create"  # a long run has linked them all
         record, sequence = await self._record(body, deleted=deleted)
         return await self._ordered(record, sequence, action, **more)
 
@@ -216,6 +218,8 @@ class Trial:
         return await self._desk.decide(record, sequence, action, **more)
 
     async def _meddle(self, entry: str) -> None:
+        if entry not in {one["id"] for one in await self._desk.live(self._ident)}:
+            return  # it was turned down: nothing to meddle with
         path = f"/sandbox/companies/{self._desk.realm}/qonto/supplier_invoices/{entry}"
         match self._meddling:
             case "delete":
