@@ -16,8 +16,9 @@ from common.buckets import Kept
 from common.errors import AskPerson, Refused, RetryLater, WeirError
 from common.messages import Entry, now
 from services.poster.document import File
+from services.poster.lastlook import LastLook
 from services.poster.ledger import Doubt, Ledger, Page, State, doubt
-from services.poster.qonto import BULK_BYTES, BULK_FILES, Denied, Part, Qonto, Unknown
+from services.poster.qonto import BULK_BYTES, BULK_FILES, Denied, Part, Qonto, Unknown, Uploaded
 
 log = structlog.get_logger()
 
@@ -26,8 +27,12 @@ SETTLE = (0.4, 1.2, 3.0)
 LANDING = timedelta(minutes=2)
 """After so long a request that was given up on cannot arrive any more."""
 _SKEW = timedelta(minutes=2)
-_LOOKS = 8
-"""Look-ups at a time."""
+COMPANY = (BULK_FILES, 5, 1)
+"""Files of one upload: at first, and after each time it was not answered."""
+_SILENCE = 3
+"""Uploads in a row without an answer after which Qonto is left alone for a while."""
+_SERVER = "internal_server_error"
+"""The one problem of a document that is Qonto's own, so that sending it again may help."""
 
 
 class NeverArrived(WeirError):  # noqa: N818
@@ -50,6 +55,16 @@ class Draft:
     note: str | None = None
     adopted: bool = False
     in_doubt: bool = False
+    sendings: int = 0
+
+    def __post_init__(self) -> None:
+        """What an earlier attempt left unanswered begins in smaller company."""
+        self.sendings = int(self.page.sent_at is not None)
+
+    @property
+    def company(self) -> int:
+        """How many documents may go up together with it, itself counted."""
+        return COMPANY[min(self.sendings, len(COMPANY) - 1)]
 
     @property
     def over(self) -> bool:
@@ -71,18 +86,23 @@ class Draft:
 class Uploads:
     """Carries drafts of one workspace out, up to BULK_FILES at a time."""
 
-    def __init__(self, qonto: Qonto, ledger: Ledger) -> None:
+    def __init__(self, qonto: Qonto, ledger: Ledger, last_look: LastLook) -> None:
         self._qonto = qonto
         self._ledger = ledger
+        self._last_look = last_look
 
     async def carry_out(self, workspace: str, drafts: Sequence[Draft]) -> None:
-        """Give every draft its entry, or the error that ends its attempt."""
+        """Give every draft its entry, or the error that ends its attempt.
+
+        What an upload left unanswered goes again in smaller company, in the end alone, so that a document Qonto
+        stumbles over does not hold those beside it for long.
+        """
         await self._look(workspace, drafts)
-        for _ in range(2):
+        for _ in COMPANY:
             for draft in _pending(drafts):
                 await self._allow(draft)
-            for chunk in _chunks(list(_pending(drafts))):
-                await self._send(workspace, chunk)
+            if not await self._send_all(workspace, list(_pending(drafts))):
+                break
             if not list(_pending(drafts)):
                 return
             await self._settle(workspace, list(_pending(drafts)))
@@ -90,39 +110,38 @@ class Uploads:
             draft.error = RetryLater(f"Qonto does not say what became of {draft.page.file_name}")
 
     async def _look(self, workspace: str, drafts: Sequence[Draft]) -> None:
-        """Adopt what is already there: straight from the list for what may just have been sent, else by name."""
+        """Adopt what is already there: straight from the list for what may just have been sent, then from anywhere."""
         try:
-            sent = [draft for draft in drafts if draft.page.sent_at is not None]
-            if sent:
-                await self._look_since(workspace, sent)
-            async with anyio.create_task_group() as group:
-                limit = anyio.CapacityLimiter(_LOOKS)
-                for draft in _pending(drafts):
-                    group.start_soon(self._look_by_name, workspace, draft, limit)
-        except WeirError as error:
+            await self._look_since(workspace, [draft for draft in drafts if draft.page.sent_at is not None])
+            rest = list(_pending(drafts))
+            if rest:
+                wanted = {draft.origin: {draft.page.entry or "", draft.page.replaced or ""} for draft in rest}
+                found = await self._last_look.uploads(workspace, wanted)
+                for draft in rest:
+                    _adopt(draft, found.get(draft.origin, []))
+        except Exception as error:  # noqa: BLE001 (who could not look does not send; the table decides)
             for draft in _pending(drafts):
                 draft.error = error
 
     async def _look_since(self, workspace: str, drafts: Sequence[Draft]) -> None:
-        moment = min(draft.page.sent_at for draft in drafts if draft.page.sent_at is not None)
+        moments = [draft.page.sent_at for draft in drafts if draft.page.sent_at is not None]
+        if not moments:
+            return
         wanted = {draft.origin: draft for draft in drafts}
-        async for entry in self._qonto.created_since(workspace, moment - _SKEW):
+        async for entry in self._qonto.created_since(workspace, min(moments) - _SKEW):
             draft = wanted.get(entry.origin or "")
             if draft is not None:
                 _adopt(draft, [entry])
-
-    async def _look_by_name(self, workspace: str, draft: Draft, limit: anyio.CapacityLimiter) -> None:
-        async with limit:
-            try:
-                _adopt(draft, await self._qonto.named(workspace, f"QBO-{draft.origin}-r"))
-            except WeirError as error:
-                draft.error = error
 
     async def _settle(self, workspace: str, drafts: Sequence[Draft]) -> None:
         """Wait for what may be arriving."""
         for pause in SETTLE:
             await anyio.sleep(pause)
-            await self._look(workspace, list(_pending(drafts)))
+            try:
+                await self._look_since(workspace, list(_pending(drafts)))
+            except WeirError as error:  # not found is not looked for: what cannot be looked for is not sent again
+                for draft in _pending(drafts):
+                    draft.error = error
             if not list(_pending(drafts)):
                 return
 
@@ -153,35 +172,71 @@ class Uploads:
             return False
         return True
 
-    async def _send(self, workspace: str, drafts: Sequence[Draft]) -> None:
-        """One upload. Its ledger steps come last before it, so who was overtaken does not send."""
+    async def _send_all(self, workspace: str, drafts: Sequence[Draft]) -> bool:
+        """Upload all, each in as much company as it may have; False once Qonto takes nothing at all."""
+        grouped = {company: [draft for draft in drafts if draft.company == company] for company in COMPANY}
+        silent = 0
+        for chunk in [chunk for company, group in grouped.items() for chunk in _chunks(group, company)]:
+            for draft in chunk:
+                draft.sendings += 1
+            silent = 0 if await self._send(workspace, chunk) else silent + 1
+            if silent == _SILENCE:
+                return False
+        return True
+
+    async def _send(self, workspace: str, drafts: Sequence[Draft]) -> bool:
+        """One upload; whether Qonto was heard. Its ledger steps come last before it, so who was overtaken does not
+        send.
+        """
         loaded = [(draft, part) for draft in drafts if (part := await self._part(draft)) is not None]
+        if len(loaded) > 1 and sum(len(part.data) for _, part in loaded) > BULK_BYTES:  # larger than they said
+            return all([await self._send(workspace, half) for half in _halves([draft for draft, _ in loaded])])
         ready = [(draft, part) for draft, part in loaded if await self._mark(draft)]
         if not ready:
-            return
+            return True
         sending, parts = [draft for draft, _ in ready], [part for _, part in ready]
         try:
             answer = await self._qonto.upload(workspace, parts)
         except Unknown as error:
             log.warning("poster.upload_unanswered", workspace=workspace, files=len(sending), error=error)
+            return False
         except Denied as error:
-            if len(sending) == 1:
-                await self._refused(sending[0], error.code, str(error))
-                return
-            for draft in sending:  # one bad file must not fail the others
-                if await self._unsend(draft):
-                    await self._send(workspace, [draft])
+            await self._denied(workspace, sending, error.code, str(error))
         except RetryLater as error:
             for draft in sending:
                 if await self._unsend(draft):
                     draft.error = error
-        else:
-            log.info("poster.uploaded", workspace=workspace, files=len(sending), entries=len(answer.entries))
+            return False
+        except WeirError as error:  # who knows what it had for an effect: the next attempt looks first
             for draft in sending:
-                draft.entry = answer.entries.get(draft.page.file_name or "")
-                problem = answer.problems.get(draft.page.key or "")
-                if draft.entry is None and problem is not None and problem.code != "internal_server_error":
-                    await self._refused(draft, problem.code, f"Qonto refused it: {problem.detail or problem.code}")
+                draft.error = error
+            return False
+        else:
+            await self._answered(workspace, sending, answer)
+        return True
+
+    async def _answered(self, workspace: str, drafts: Sequence[Draft], answer: Uploaded) -> None:
+        """Read the answer item by item; what it says nothing of stays open."""
+        log.info("poster.uploaded", workspace=workspace, files=len(drafts), entries=len(answer.entries))
+        general = next((problem for problem in answer.general if problem.code != _SERVER), None)
+        if general is not None and not answer.entries and not answer.problems:
+            await self._denied(workspace, drafts, general.code, f"Qonto refused it: {general}")
+            return
+        for draft in drafts:
+            draft.entry = answer.entries.get(draft.page.file_name or "")
+            problem = answer.problems.get(draft.page.key or "")
+            if draft.entry is None and problem is not None and problem.code != _SERVER:
+                await self._refused(draft, problem.code, f"Qonto refused it: {problem.detail or problem.code}")
+
+    async def _denied(self, workspace: str, drafts: Sequence[Draft], code: str, why: str) -> None:
+        """Qonto refused a whole upload: it is the fault of one document, or of all together; find out by halves."""
+        if len(drafts) == 1:
+            await self._refused(drafts[0], code, why)
+            return
+        for half in _halves(drafts):
+            again = [draft for draft in half if await self._unsend(draft)]
+            if again:
+                await self._send(workspace, again)
 
     async def _part(self, draft: Draft) -> Part | None:
         """The draft as it is sent; None (and its error) if it cannot be."""
@@ -198,8 +253,11 @@ class Uploads:
         return Part(key=page.key, file_name=page.file_name, data=file.data, content_type=file.content_type)
 
     async def _mark(self, draft: Draft) -> bool:
-        """Mark the draft as sent; False for a worker that was overtaken."""
+        """Mark the draft as sent; False for a worker that was overtaken, or comes too late to send again."""
         page = draft.page
+        if doubt(page, now()) is Doubt.UNKNOWABLE:  # it was allowed a while ago
+            draft.error = RetryLater(f"the key of {page.file_name} may be forgotten by now", delay=1.0)
+            return False
         draft.in_doubt = page.sent_at is not None
         state: State = "superseding" if page.state == "superseding" else "sent"
         return await self._step(draft, state, sent_at=page.sent_at or now())
@@ -237,13 +295,22 @@ def _adopt(draft: Draft, entries: Sequence[Entry]) -> None:
         log.info("poster.adopted", key=draft.kept.key, entry=draft.entry.id)
 
 
-def _chunks(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
-    """As many at a time as Qonto takes in one upload."""
-    chunk: list[Draft] = []
-    for draft in drafts:
-        if chunk and (len(chunk) == BULK_FILES or sum(item.size for item in chunk) + draft.size > BULK_BYTES):
-            yield chunk
-            chunk = []
-        chunk.append(draft)
-    if chunk:
-        yield chunk
+def _halves(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], Sequence[Draft]]:
+    middle = len(drafts) // 2
+    return drafts[:middle], drafts[middle:]
+
+
+def _chunks(drafts: Sequence[Draft], most: int) -> list[list[Draft]]:
+    """As many at a time as Qonto takes in one upload: the largest first, each where there still is room."""
+    chunks: list[list[Draft]] = []
+    rooms: list[int] = []
+    for draft in sorted(drafts, key=lambda draft: -draft.size):
+        fits = (n for n, room in enumerate(rooms) if room >= draft.size and len(chunks[n]) < most)
+        place = next(fits, None)
+        if place is None:
+            chunks.append([draft])
+            rooms.append(BULK_BYTES - draft.size)
+        else:
+            chunks[place].append(draft)
+            rooms[place] -= draft.size
+    return chunks

@@ -15,6 +15,7 @@ from services.poster.claims import Claims
 from services.poster.effects import Effects
 from services.poster.entries import Entries
 from services.poster.job import Job, each
+from services.poster.lastlook import LastLook
 from services.poster.ledger import Ledger
 from services.poster.plan import Ask, LinkTo, Nothing, Order, Stale, Withdraw, plan
 from services.poster.qonto import Qonto
@@ -43,7 +44,9 @@ class Poster:
         self._read_back = ReadBack(bus)
         self._effects = Effects(qonto, self._ledger, claims, self._records, self._entries)
         self._telling = Telling(bus, self._ledger, self._entries)
-        self._uploading = Uploading(qonto, self._ledger, claims, self._records, self._effects, self._telling)
+        self._uploading = Uploading(
+            qonto, self._ledger, claims, self._records, self._effects, self._telling, LastLook(bus, qonto)
+        )
 
     async def handle(self, deliveries: Sequence[Delivery[Decision]]) -> None:
         """Carry a batch of decisions out; each delivery is settled by what became of its own."""

@@ -74,10 +74,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bulk upload answered, by file name and by idempotency key. A part may be in neither."""
+    """What a bulk upload answered, by file name and by idempotency key. A part may be in neither.
+
+    `general` are problems that name no part.
+    """
 
     entries: dict[str, Entry]
     problems: dict[str, wire.Problem]
+    general: tuple[wire.Problem, ...] = ()
 
 
 class Qonto:
@@ -89,6 +93,10 @@ class Qonto:
         # Qonto allows 1000 calls in 10 s and 10,000 in 10 min from one address. A leaky bucket lets its
         # size through at once and its rate after that, so both add up within a window.
         self._limits = (AsyncLimiter(450, 10), AsyncLimiter(1500, 115))
+
+    async def account(self, workspace: str) -> str | None:
+        """The organization the workspace is connected to; asks nobody."""
+        return await self._connections.account(workspace)
 
     async def organization(self, workspace: str) -> wire.Organization:
         """The organization with its bank accounts."""
@@ -183,6 +191,7 @@ class Qonto:
         return Uploaded(
             entries={entry.file_name: entry for entry in entries if entry.file_name is not None},
             problems={problem.idempotency_key: problem for problem in answer.problems if problem.idempotency_key},
+            general=tuple(problem for problem in answer.problems if not problem.idempotency_key),
         )
 
     async def mark_as_paid(self, workspace: str, ident: str, day: date) -> Entry:

@@ -16,9 +16,10 @@ from services.poster.creating import Draft, NeverArrived, Uploads
 from services.poster.document import choose
 from services.poster.effects import Effects
 from services.poster.job import Job, each
+from services.poster.lastlook import LastLook
 from services.poster.ledger import Ledger, State, document_key
 from services.poster.plan import Create, Finish, Supersede
-from services.poster.qonto import Missing, Qonto
+from services.poster.qonto import PER_PAGE, Missing, Qonto
 from services.poster.records import Records
 from services.poster.telling import Telling
 
@@ -27,14 +28,23 @@ log = structlog.get_logger()
 WORKSPACES_AT_ONCE = 4
 _DRAWN = 64_000
 """Bytes a drawn document has at most, for filling uploads."""
-_READ_BACK_PAGES = 3
+_READ_BACK_PAGES = 2
+"""Pages beyond those that the fresh entries fill themselves; what is not met by then is read alone."""
+_READ_BACK_FROM = timedelta(seconds=1)
 
 
 class Uploading:
     """Uploads for one worker's ledger, the jobs of a workspace together."""
 
     def __init__(
-        self, qonto: Qonto, ledger: Ledger, claims: Claims, records: Records, effects: Effects, telling: Telling
+        self,
+        qonto: Qonto,
+        ledger: Ledger,
+        claims: Claims,
+        records: Records,
+        effects: Effects,
+        telling: Telling,
+        last_look: LastLook,
     ) -> None:
         self._qonto = qonto
         self._ledger = ledger
@@ -42,7 +52,7 @@ class Uploading:
         self._records = records
         self._effects = effects
         self._telling = telling
-        self._uploads = Uploads(qonto, ledger)
+        self._uploads = Uploads(qonto, ledger, last_look)
 
     async def carry_out(self, jobs: Iterable[Job]) -> None:
         """Carry out every upload among `jobs`; each job ends with a posting, an error, or open to be planned again."""
@@ -83,7 +93,8 @@ class Uploading:
 
         await each(made, pay)
         made = [job for job in made if not job.over]
-        shown = await self._read_back(workspace, [job.entry for job in made if job.entry is not None])
+        fresh = [job.seen for job in made if not drafts[job].adopted]
+        shown = await self._read_back(workspace, fresh)
 
         async def conclude(job: Job) -> None:
             seen = shown.get(job.seen.id)
@@ -163,13 +174,14 @@ class Uploading:
     async def _read_back(self, workspace: str, entries: Sequence[Entry]) -> dict[str, Entry]:
         """What Qonto shows of fresh entries, by id, in as few lists as possible."""
         found: dict[str, Entry] = {}
-        if len(entries) < 2:
+        created = [entry.created_at for entry in entries if entry.created_at is not None]
+        if len(created) < 2:
             return found
-        since = min(entry.updated_at for entry in entries) - timedelta(seconds=2)
-        for page in range(1, _READ_BACK_PAGES + 1):
-            listed = await self._qonto.invoices(workspace, page=page, updated_from=since)
+        wanted, since = {entry.id for entry in entries}, min(created) - _READ_BACK_FROM
+        for page in range(1, len(entries) // PER_PAGE + _READ_BACK_PAGES + 1):
+            listed = await self._qonto.invoices(workspace, page=page, created_from=since)
             found |= {entry.id: entry for entry in listed.entries}
-            if listed.last or all(entry.id in found for entry in entries):
+            if listed.last or wanted <= found.keys():
                 break
         return found
 

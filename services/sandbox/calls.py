@@ -43,3 +43,15 @@ class Calls:
             {"side": side, "method": method, "route": route, "status": status, "count": count}
             for (side, method, route, status), count in sorted(counted.items())
         ]
+
+    def busiest(self, side: str, seconds: float) -> int:
+        """The most calls of one side within any window of so many seconds."""
+        window: deque[float] = deque()
+        most = 0
+        for call in self._calls:
+            if call.side == side:
+                window.append(call.at)
+                while window[0] <= call.at - seconds:
+                    window.popleft()
+                most = max(most, len(window))
+        return most

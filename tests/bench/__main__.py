@@ -1,6 +1,6 @@
 """`make bench`: every bench in turn, each a ratio against a baseline of the same run."""
 
-from tests.bench import bench_broker, bench_matching, bench_names, bench_service
+from tests.bench import bench_broker, bench_matching, bench_names, bench_posting, bench_service
 
-for bench in (bench_names, bench_matching, bench_broker, bench_service):
+for bench in (bench_names, bench_matching, bench_broker, bench_service, bench_posting):
     bench.main()

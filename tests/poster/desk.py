@@ -113,11 +113,15 @@ class Desk:
 
     async def invoices(self, ident: str | None = None) -> list[dict[str, Any]]:
         """Everything Qonto holds that was made for this company's bills (or for one of them)."""
-        answer = await self.control.get(f"/sandbox/companies/{self.realm}/qonto/supplier_invoices")
+        head = f"QBO-{self.realm}-" + (f"{ident}-r" if ident is not None else "")
+        return [one for one in await self.all_invoices() if one["file_name"].startswith(head)]
+
+    async def all_invoices(self) -> list[dict[str, Any]]:
+        """Everything Qonto holds that Weir made, whichever company's bill it is for."""
+        answer = await self.control.get(f"/sandbox/companies/{self.company['realm']}/qonto/supplier_invoices")
         found = answer.json()
         listed = found["supplier_invoices"] if isinstance(found, dict) else found
-        head = f"QBO-{self.realm}-" + (f"{ident}-r" if ident is not None else "")
-        return [one for one in listed if one["file_name"].startswith(head)]
+        return [one for one in listed if one["file_name"].startswith("QBO-")]
 
     async def live(self, ident: str) -> list[dict[str, Any]]:
         """The entries of a bill that stand."""

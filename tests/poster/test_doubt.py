@@ -12,8 +12,10 @@ import pytest
 
 from common.buckets import Bucket
 from common.messages import Action, ReviewResolved, now
-from services.poster.document import shown
-from services.poster.ledger import Ledger, Page, State, document_key
+from services.poster.document import File, shown
+from services.poster.job import Job
+from services.poster.ledger import KEY_HELD, Ledger, Page, State, document_key
+from services.poster.records import Records
 from tests.conftest import environment
 from tests.poster.desk import WS, Desk, bill, poster
 
@@ -105,6 +107,26 @@ async def test_past_the_life_of_the_key_a_person_is_asked_and_nothing_is_sent(de
     assert [one["file_name"].split("__")[0] for one in await desk.live("1")] == [f"QBO-{desk.realm}-1-r2"]
 
 
+async def test_a_key_whose_life_ends_between_the_look_and_the_upload_is_not_sent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document takes longer to fetch than the key is surely held."""
+    held = KEY_HELD.total_seconds()
+    plain, slow = Records.file, []
+
+    async def file(self: Records, job: Job) -> File:
+        slow.append(job)
+        while job.page.sent_at is not None and now() < job.page.sent_at + timedelta(seconds=held):
+            await anyio.sleep(0.1)
+        return await plain(self, job)
+
+    monkeypatch.setattr(Records, "file", file)
+    await left_in_doubt(desk, timedelta(seconds=held - 3))
+    await desk.asked("1", "uncertain")
+    assert slow, "the upload was never begun"
+    assert "POST /v2/supplier_invoices/bulk" not in await desk.calls()
+
+
 async def test_what_arrived_late_is_adopted_even_when_a_person_says_create(desk: Desk) -> None:
     await left_in_doubt(desk, timedelta(minutes=26))
     review = await desk.asked("1", "uncertain")
@@ -132,17 +154,17 @@ async def test_a_bill_that_waits_for_a_person_is_not_uploaded(
     """The doubt a create left behind is cleared up by looking; the new version is nobody's to upload yet."""
     monkeypatch.setattr("services.poster.creating.SETTLE", (0.1,))
     monkeypatch.setattr("services.poster.creating.LANDING", timedelta(seconds=1))
-    await desk.fault("drop_before", "/bulk$", times=2)
+    await desk.fault("drop_before", "/bulk$", times=3)
     await desk.create("1")
 
     async def state() -> State | None:
         kept = await desk.page("1")
         return kept.value.state if kept is not None else None
 
-    async def sent_twice() -> bool:
-        return (await desk.calls()).get("POST /v2/supplier_invoices/bulk", 0) == 2 and await state() == "sent"
+    async def sent_in_vain() -> bool:
+        return (await desk.calls()).get("POST /v2/supplier_invoices/bulk", 0) == 3 and await state() == "sent"
 
-    await desk.until(sent_twice)
+    await desk.until(sent_in_vain)
     record, sequence = await desk.record("1", bill(total="9999.00"))
     await desk.decide(record, sequence, action)
 
