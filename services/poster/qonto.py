@@ -57,11 +57,15 @@ class Denied(WeirError):  # noqa: N818
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a list; `unreadable` tells what could not be understood and was left out."""
+    """One page of a list; `unreadable` tells what could not be understood and was left out.
+
+    `total` is how many there are on all pages, None if Qonto does not say.
+    """
 
     entries: list[Entry]
     last: bool
     unreadable: list[str]
+    total: int | None = None
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +116,11 @@ class Qonto:
         page: int = 1,
         updated_from: datetime | None = None,
         created_from: datetime | None = None,
+        newest_first: bool = False,
     ) -> Listed:
         """One page of supplier invoices, oldest change (or, with `created_from`, creation) first."""
         query: dict[str, Any] = {"page": page, "per_page": PER_PAGE}
-        query["sort_by"] = "updated_at:asc" if created_from is None else "created_at:asc"
+        query["sort_by"] = _by("updated_at" if created_from is None else "created_at", newest_first)
         if updated_from is not None:
             query["filter[updated_at_from]"] = _instant(updated_from)
         if created_from is not None:
@@ -148,13 +153,19 @@ class Qonto:
             page += 1
 
     async def transactions(
-        self, workspace: str, account: str, *, page: int = 1, updated_from: datetime | None = None
+        self,
+        workspace: str,
+        account: str,
+        *,
+        page: int = 1,
+        updated_from: datetime | None = None,
+        newest_first: bool = False,
     ) -> Listed:
-        """One page of a bank account's transactions, oldest change first."""
+        """One page of a bank account's transactions, oldest change first unless told otherwise."""
         query: dict[str, Any] = {
             **_SHOWN,
             "bank_account_id": account,
-            "sort_by": "updated_at:asc",
+            "sort_by": _by("updated_at", newest_first),
             "page": page,
             "per_page": PER_PAGE,
         }
@@ -289,7 +300,13 @@ def _listed(body: bytes, key: str, entry: Callable[[msgspec.Raw], Entry]) -> Lis
             entries.append(entry(raw))
         except WireError as error:
             unreadable.append(str(error))
-    return Listed(entries=entries, last=page.next_page is None and len(page.items) < PER_PAGE, unreadable=unreadable)
+    # Without a word about the next page, a full one may not be the last.
+    last = page.next_page is None and (page.total is not None or len(page.items) < PER_PAGE)
+    return Listed(entries=entries, last=last, unreadable=unreadable, total=page.total)
+
+
+def _by(field: str, newest_first: bool) -> str:
+    return f"{field}:{'desc' if newest_first else 'asc'}"
 
 
 def _instant(moment: datetime) -> str:
