@@ -15,6 +15,7 @@ from common.settings import Settings
 from common.vault import Vault
 from services.poster.answers import Answers
 from services.poster.connection import identify, oauth_app, staging, take_back
+from services.poster.limits import Refusals, keep_within_limits
 from services.poster.mirror import QontoMirror
 from services.poster.posting import Poster
 from services.poster.qonto import Qonto
@@ -26,9 +27,10 @@ ANSWERS = 20
 
 def build(bus: Bus, client: httpx.AsyncClient) -> None:
     """Register everything the poster does on `bus`; UserError if a setting it needs is missing."""
+    pace = keep_within_limits(client, bus)
     connections = connected(bus, client)
     connections.serve()
-    qonto = Qonto(client, connections)
+    qonto = Qonto(client, connections, pace, Refusals(bus))
     bus.answers(subjects.call(bus.region, "qonto", "mirror"), Mirror, QontoMirror(bus, qonto, connections).bring_up)
     batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
     answers = Answers(bus, Poster(bus, qonto, "answers"))

@@ -45,14 +45,28 @@ def bearer(access: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {access}"}
 
 
+def needed(method: str, path: str) -> str:
+    """The scope that a call needs (docs.qonto.com, "available scopes")."""
+    if path.startswith("/v2/supplier_invoices"):
+        return "supplier_invoice.read" if method == "GET" else "supplier_invoice.write"
+    if "attachments" in path:
+        return "attachment.read" if method == "GET" else "attachment.write"
+    return "webhook" if path.startswith("/v2/webhook_subscriptions") else "organization.read"
+
+
 async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange) -> Account:
     """The organization a fresh grant is for, which Qonto tells only when asked (`GET /v2/organization`)."""
     try:
         response = await repeated(http, "GET", "/v2/organization", headers=bearer(tokens.access))
     except httpx.HTTPError as error:
         raise RetryLater(f"Qonto does not tell the organization: {type(error).__name__}") from None
+    if "html" in response.headers.get("Content-Type", ""):
+        raise RetryLater("Qonto answers with a web page instead of data; check WEIR_QONTO_STAGING_TOKEN")
     if response.status_code != 200:
-        raise RetryLater(f"Qonto does not tell the organization: HTTP {response.status_code}")
+        told = wire.problems(response.status_code, response.content)
+        missing = " (organization.read)" if response.status_code == 403 else ""
+        reason = f": {told[0].detail}{missing}" if told else ""
+        raise RetryLater(f"Qonto does not tell the organization: HTTP {response.status_code}{reason}")
     organization = wire.organization(response.content)
     return Account(organization.id, organization.name)
 

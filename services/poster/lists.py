@@ -24,9 +24,12 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 
     `seen_until` is the newest change up to which it was read without a gap, `whole` whether the first pass came to
     its end, `full_at` when all of it was last compared. `total` is how many entries Qonto then said there are and
+    `seen_until` is the newest change up to which it was read without a gap, `whole` whether the first pass came to
+    its end, `full_at` when all of it was last compared. `total` is how many entries Qonto then said there are and
     `newest` when the youngest of them was created: a total that has moved by anything but what was created since
-    tells that something vanished; `doubted_at` is when all was last compared for that reason. `state` is that of the bank account when it was last listed, at `listed_at`.
-    `damaged` are the complaints about unreadable entries that the owner knows of.
+    tells that something vanished; `doubted_at` is when all was last compared for that reason. `state` is that of
+    the bank account when it was last listed, at `listed_at`. `damaged` are the complaints about unreadable entries
+    that the owner knows of.
     """
 
     seen_until: datetime = BEGINNING
