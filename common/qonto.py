@@ -249,6 +249,22 @@ def _state(account: _Account) -> str | None:
     return f"{account.balance_cents}/{account.authorized_balance_cents}/{account.updated_at}"
 
 
+class _Subscription(msgspec.Struct):
+    id: str
+    callback_url: str = ""
+
+
+def subscription(body: bytes) -> str:
+    """The id of a webhook subscription that was just made."""
+    return read(body, _Subscription, "webhook subscription").id
+
+
+def subscriptions(body: bytes, url: str) -> list[str]:
+    """The ids of the webhook subscriptions that send to `url`."""
+    found = [read(raw, _Subscription, "webhook subscription") for raw in page(body, "subscriptions").items]
+    return [one.id for one in found if one.callback_url == url]
+
+
 def problems(status: int, body: bytes) -> tuple[Problem, ...]:
     """Whatever an error body says: `errors` as a list or one object, a bare object, `message`, or plain text.
 

@@ -173,6 +173,7 @@ class Topology:
             self._bucket("idempotency", "The ledger: what was posted for each bill"),
             self._bucket("claims", "Which bill each entry serves"),
             self._bucket("connections", "Sealed provider tokens"),
+            self._bucket("subscriptions", "Webhooks that providers were asked for, secrets sealed"),
             self._bucket("vault", "Proof of the master key"),
             self._bucket("authorizations", "OAuth states that wait for their callback"),
             self._bucket("policies", "What each workspace allows", history=64),

@@ -27,6 +27,7 @@ from services.poster.entries import Entries
 from services.poster.lists import BEGINNING, Fetch, Marker, changes, covers, created_after
 from services.poster.qonto import Denied, Listed, Missing, Qonto
 from services.poster.readback import ReadBack
+from services.poster.subscriptions import Subscriptions
 from services.poster.unread import Unread
 
 log = structlog.get_logger()
@@ -58,16 +59,18 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
 class QontoMirror:
     """Brings `entry.*` of one workspace up to date, one pass at a time."""
 
-    def __init__(self, bus: Bus, qonto: Qonto, connections: Connections) -> None:
+    def __init__(self, bus: Bus, qonto: Qonto, connections: Connections, subscriptions: Subscriptions) -> None:
         self._bus = bus
         self._qonto = qonto
         self._connections = connections
+        self._subscriptions = subscriptions
 
     async def bring_up(self, request: Mirror) -> Mirrored:
         """Read what changed; the answer names the newest entry. NotConnected without a connection."""
         workspace = subjects.workspace(request.workspace)
         organization = await self._connections.required(workspace)
         async with lease(self._bus, f"mirror.{workspace}", wait=_WAIT):
+            await self._subscriptions.ensure(workspace)
             changed = await _Pass(self._bus, self._qonto, workspace, organization).run()
         pattern = f"{self._bus.region}.entry.{workspace}.>"
         newest = await self._bus.newest_sequence(self._bus.topology.entries, pattern)

@@ -219,6 +219,23 @@ class Qonto:
             headers={"X-Qonto-Idempotency-Key": part.key},
         )
 
+    async def subscriptions(self, workspace: str, url: str) -> list[str]:
+        """The ids of the webhook subscriptions that send to `url`."""
+        return wire.subscriptions(await self._read(workspace, "/v2/webhook_subscriptions"), url)
+
+    async def subscribe(self, workspace: str, url: str, event: str, secret: str) -> str:
+        """Have events sent to `url`, signed with `secret`; the id of the subscription."""
+        body = {"callback_url": url, "types": [event], "secret": secret, "description": "Weir"}
+        answer = await self._write(workspace, "POST", "/v2/webhook_subscriptions", json=body)
+        try:
+            return wire.subscription(answer)
+        except WireError as error:
+            raise Unknown(f"Qonto's answer to a subscription cannot be read: {error}") from None
+
+    async def unsubscribe(self, workspace: str, ident: str) -> None:
+        """Have no more events sent."""
+        await self._write(workspace, "DELETE", f"/v2/webhook_subscriptions/{ident}")
+
     async def _status(self, workspace: str, ident: str, verb: str, **options: Any) -> Entry:
         body = await self._write(workspace, "POST", f"/v2/supplier_invoices/{ident}/{verb}", **options)
         try:
@@ -308,6 +325,8 @@ class Qonto:
                 fix="set WEIR_QONTO_STAGING_TOKEN to the token of Qonto's developer portal (its sandbox only)",
             )
         problems = wire.problems(status, response.content)
+        if status == 403 and response.request.url.path.startswith("/v2/webhook_subscriptions"):
+            raise Denied(status, problems)  # nothing else depends on it
         if status in {401, 403}:
             reason = problems[0].detail if problems else f"HTTP {status}"
             fix: str | None = None
