@@ -28,7 +28,7 @@ DEAD = 300
 
 
 @asynccontextmanager
-async def _instance(settings: Settings) -> AsyncIterator[Qonto]:
+async def instance(settings: Settings) -> AsyncIterator[Qonto]:
     """The Qonto side of a poster of its own."""
     bus = Bus(settings, "poster")
     await bus.connect()
@@ -53,7 +53,7 @@ async def _bury(desk: Desk, workspace: str) -> None:
 
 async def test_three_hundred_dead_workspaces_do_not_stop_the_living(desk: Desk) -> None:
     dead = [f"fictional-{number}" for number in range(DEAD)]
-    async with _instance(desk.settings) as one, _instance(desk.settings) as other:
+    async with instance(desk.settings) as one, instance(desk.settings) as other:
         for workspace in dead:
             await _bury(desk, workspace)
 
@@ -80,7 +80,7 @@ async def test_without_room_for_a_refusal_the_grant_is_proven_first(desk: Desk) 
     while await desk.bus.admit(stream, kept):
         pass
     refreshed = (await desk.calls())["POST /oauth2/token"]
-    async with _instance(desk.settings) as qonto:
+    async with instance(desk.settings) as qonto:
         assert (await qonto.organization(WS)).id == desk.company["organization"]
         assert (await desk.calls())["POST /oauth2/token"] == refreshed + 1
         # A token that works is trusted for a while.
@@ -114,7 +114,7 @@ async def test_ten_seconds_allow_so_many_calls_and_a_write_that_waits_was_not_se
 
 
 async def test_without_a_word_from_the_broker_nothing_is_sent(desk: Desk) -> None:
-    async with _instance(desk.settings) as qonto, httpx.AsyncClient() as client:
+    async with instance(desk.settings) as qonto, httpx.AsyncClient() as client:
         nowhere = Bus(desk.settings.model_copy(update={"region": "tnowhere"}), "poster")
         await nowhere.connect()
         qonto._pace = keep_within_limits(client, nowhere)
@@ -138,6 +138,6 @@ async def test_calls_for_tokens_and_repeats_are_counted_too(desk: Desk) -> None:
     await desk.fault("storm429", "/v2/organization", method="GET", times=2)
     await desk.switch(access_lifetime=1)
     await desk.connect()
-    async with _instance(desk.settings) as qonto:
+    async with instance(desk.settings) as qonto:
         await qonto.organization(WS)
     assert await counted() - before == sum((await desk.calls()).values()) - called - 1  # the browser's is not ours
