@@ -307,15 +307,26 @@ class Bus:
 
     async def admit(self, stream: str, subject: str) -> bool:
         """Whether the stream takes one more message on `subject`; False if that is beyond its limit."""
+        return await self.take_place(stream, subject) is not None
+
+    async def take_place(self, stream: str, subject: str) -> int | None:
+        """The sequence of one more message on `subject`, which `give_place` takes out again; None beyond its limit."""
         try:
-            await self.js.publish(subject, b"", timeout=PUBLISH_TIMEOUT, stream=stream)
+            ack = await self.js.publish(subject, b"", timeout=PUBLISH_TIMEOUT, stream=stream)
         except nats.js.errors.APIError as error:
             if error.description == _SUBJECT_FULL:
-                return False
+                return None
             raise RetryLater(f"{stream} takes no message: {error.description}") from error
         except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
             raise RetryLater(f"{stream} does not answer") from error
-        return True
+        return int(ack.seq)
+
+    async def give_place(self, stream: str, sequence: int) -> None:
+        """Take out what `take_place` put in; one that is left behind ends with its span."""
+        try:
+            await self.js.delete_msg(stream, sequence)
+        except (nats.errors.Error, nats.js.errors.APIError) as error:
+            log.info("bus.place_kept", stream=stream, sequence=sequence, error=error)
 
     async def count(self, subject: str, by: int = 1) -> int:
         """Add to a counter, a subject of a stream that counts; its new value."""

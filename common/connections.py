@@ -78,6 +78,7 @@ class Connections:
         self._consent = Consent(bus, vault, app, http, self._register, self._accounts, identify, stated)
         self._revocations = Revocations(app.provider, self._revoke, self._unrevoked)
         self._name = NAMES[app.provider]
+        self._when_connected: list[Callable[[str], Awaitable[None]]] = []
 
     @property
     def provider(self) -> Provider:
@@ -99,7 +100,14 @@ class Connections:
 
     async def exchange(self, request: Exchange) -> Connected:
         """Turn a callback into a stored connection, or Refused with the next step; see `Consent.exchange`."""
-        return await self._consent.exchange(request)
+        connected = await self._consent.exchange(request)
+        for do in self._when_connected:
+            await do(connected.workspace)
+        return connected
+
+    def when_connected(self, do: Callable[[str], Awaitable[None]]) -> None:
+        """Do this with each workspace that was just connected; it must deal with its own errors."""
+        self._when_connected.append(do)
 
     async def disconnect(self, request: Disconnect) -> Done:
         """End the connection at once, then revoke the grant and forget it.
@@ -124,8 +132,13 @@ class Connections:
 
     async def account(self, workspace: str) -> str | None:
         """The connected account, or None; asks nobody."""
+        made = await self.made(workspace)
+        return None if made is None else made.account
+
+    async def made(self, workspace: str) -> Connection | None:
+        """The connection as it was made, if it is one now; asks nobody."""
         kept = await self._register.get(workspace)
-        return kept.value.account if kept is not None and kept.value.state == "connected" else None
+        return kept.value if kept is not None and kept.value.state == "connected" else None
 
     async def required(self, workspace: str) -> str:
         """The connected account; NotConnected with the reason if there is none. Asks nobody."""

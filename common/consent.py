@@ -103,7 +103,7 @@ class Consent:
         """
         pending = await self._redeem(request.state)
         if request.error is not None or not request.code:
-            raise Refused(f"{self._name} did not give access: {request.error or 'no code'}", fix="approve the request")
+            raise Refused(f"{self._name} did not give access: {request.error or 'no code'}", fix=self._fix(request))
         workspace = pending.workspace
         stated = None if self._stated is None else self._stated(request)
         try:
@@ -122,6 +122,11 @@ class Consent:
         await ask_for_pull(self._bus, workspace, "connected")
         await self._notices.tell(workspace, "connected", self._greeting(connection, before))
         return Connected(workspace=workspace, account=connection.account, name=connection.name)
+
+    def _fix(self, request: Exchange) -> str:
+        if request.error == "invalid_scope":
+            return f"allow your {self._name} app these scopes, then connect again: {self._app.scope}"
+        return "approve the request"
 
     async def _redeem(self, state: str) -> Pending:
         unknown = Refused("the authorization is unknown, was used, or waited too long", fix="connect again")

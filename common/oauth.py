@@ -165,6 +165,9 @@ class OAuthApp(msgspec.Struct, frozen=True, kw_only=True):
                 refresh_expires_at=_after(answer.x_refresh_token_expires_in, asked_at),
                 hard_expires_at=_after(answer.x_refresh_token_hard_expires_in, asked_at),
             )
+        if "html" in response.headers.get("Content-Type", "") and status < 500:
+            hint = "; check WEIR_QONTO_STAGING_TOKEN" if self.provider == "qonto" else ""
+            raise RetryLater(f"{self.provider}'s token endpoint answers with a web page instead of data{hint}")
         code = _error_in(response)
         if code == "invalid_grant":
             raise Dead(f"{self.provider} says the grant is gone")

@@ -31,6 +31,13 @@ class _Matched(msgspec.Struct):
     subject_id: str | None = None
 
 
+class _Supplier(msgspec.Struct, kw_only=True):
+    name: str | None = None
+    iban: str | None = None
+    vat_number: str | None = None
+    tin: str | None = None
+
+
 class _Invoice(msgspec.Struct, kw_only=True):
     id: str
     organization_id: str = ""
@@ -58,6 +65,7 @@ class _Invoice(msgspec.Struct, kw_only=True):
     attachment_category: str | None = None
     has_duplicates: bool | None = None
     matched_transactions: list[str | _Matched] | None = None
+    supplier_snapshot: _Supplier | None = None
 
 
 class _Transfer(msgspec.Struct, kw_only=True):
@@ -84,6 +92,9 @@ class _Transaction(msgspec.Struct, kw_only=True):
     attachment_ids: list[str] | None = None
     transfer: _Transfer | None = None
     direct_debit: _Transfer | None = None
+    direct_debit_collection: _Transfer | None = None
+    income: _Transfer | None = None
+    swift_income: _Transfer | None = None
 
 
 class _Meta(msgspec.Struct, kw_only=True):
@@ -101,21 +112,31 @@ class _Organization(msgspec.Struct, kw_only=True):
 
 class _Account(msgspec.Struct, kw_only=True):
     id: str
-    iban: str | None = None
     status: str | None = None
+    updated_at: str | None = None
+    balance_cents: int | None = None
+    authorized_balance_cents: int | None = None
 
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for an instant that Qonto left out: older than any marker."""
 
 
+class BankAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """A bank account. `state` changes when money moves on it; None where Qonto shows no balance to this person."""
+
+    id: str
+    open: bool = True
+    state: str | None = None
+
+
 class Organization(msgspec.Struct, frozen=True, kw_only=True):
-    """The organization a grant is for, with the ids of its bank accounts."""
+    """The organization a grant is for, with its bank accounts, closed ones included."""
 
     id: str
     name: str
     country: str | None
-    accounts: tuple[str, ...]
+    bank_accounts: tuple[BankAccount, ...]
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,14 +230,39 @@ def uploaded(body: bytes) -> Uploaded:
 
 
 def organization(body: bytes) -> Organization:
-    """The organization of a grant; closed accounts are left out."""
+    """The organization of a grant."""
     shape = read(single(body, "organization"), _Organization, "organization")
     return Organization(
         id=shape.id,
         name=shape.legal_name or shape.name or shape.id,
         country=shape.legal_country,
-        accounts=tuple(account.id for account in shape.bank_accounts if account.status != "closed"),
+        bank_accounts=tuple(
+            BankAccount(id=account.id, open=account.status != "closed", state=_state(account))
+            for account in shape.bank_accounts
+        ),
     )
+
+
+def _state(account: _Account) -> str | None:
+    if account.balance_cents is None or account.authorized_balance_cents is None:
+        return None
+    return f"{account.balance_cents}/{account.authorized_balance_cents}/{account.updated_at}"
+
+
+class _Subscription(msgspec.Struct):
+    id: str
+    callback_url: str = ""
+
+
+def subscription(body: bytes) -> str:
+    """The id of a webhook subscription that was just made."""
+    return read(body, _Subscription, "webhook subscription").id
+
+
+def subscriptions(body: bytes, url: str) -> list[str]:
+    """The ids of the webhook subscriptions that send to `url`."""
+    found = [read(raw, _Subscription, "webhook subscription") for raw in page(body, "subscriptions").items]
+    return [one.id for one in found if one.callback_url == url]
 
 
 def problems(status: int, body: bytes) -> tuple[Problem, ...]:
@@ -253,6 +299,7 @@ def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:
     """A supplier invoice as an entry; OCR fields are absent until Qonto has read the file."""
     shape = read(raw, _Invoice, "supplier invoice")
     total = shape.total_amount or shape.payable_amount
+    supplier = shape.supplier_snapshot or _Supplier()
     name = parse_file_name(shape.file_name)
     return Entry(
         workspace=workspace,
@@ -263,7 +310,7 @@ def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:
         updated_at=utc(shape.updated_at or shape.created_at or _LONG_AGO),
         created_at=maybe_utc(shape.created_at),
         analyzed_at=maybe_utc(shape.analyzed_at),
-        counterparty=shape.supplier_name or shape.issuer_name or None,
+        counterparty=shape.supplier_name or shape.issuer_name or supplier.name or None,
         amount=money(abs(total.value)) if total else None,
         currency=total.currency if total else None,
         net_amount=money(shape.total_amount_excluding_taxes.value) if shape.total_amount_excluding_taxes else None,
@@ -273,8 +320,8 @@ def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:
         issued_on=maybe_date(shape.issue_date, f"supplier invoice {shape.id}: issue_date"),
         due_on=maybe_date(shape.due_date, f"supplier invoice {shape.id}: due_date"),
         paid_on=maybe_date(shape.payment_date, f"supplier invoice {shape.id}: payment_date"),
-        vat_number=shape.vat_number or shape.tin or None,
-        iban=shape.iban or None,
+        vat_number=shape.vat_number or shape.tin or supplier.vat_number or supplier.tin or None,
+        iban=_shown(shape.iban) or _shown(supplier.iban),
         category=shape.attachment_category,
         credit_note=bool(shape.is_credit_note) or shape.attachment_category == "CREDIT_NOTE",
         has_duplicates=bool(shape.has_duplicates),
@@ -290,7 +337,10 @@ def transaction(raw: msgspec.Raw | bytes, workspace: str, organization: str) -> 
     """A bank transaction as an entry; `amount` is what moved on the account, `local_amount` what was asked for."""
     shape = read(raw, _Transaction, "transaction")
     foreign = shape.local_currency is not None and shape.local_currency != shape.currency
-    peer = shape.transfer or shape.direct_debit or _Transfer()
+    peers = (
+        shape.transfer, shape.direct_debit, shape.income, shape.swift_income, shape.direct_debit_collection
+    )  # fmt: skip
+    peer = next(filter(None, peers), _Transfer())
     is_iban = peer.counterparty_account_number_format in {None, "IBAN"}
     side: Literal["debit", "credit"] | None = None
     if shape.side == "debit":
@@ -317,10 +367,17 @@ def transaction(raw: msgspec.Raw | bytes, workspace: str, organization: str) -> 
         label=shape.label or None,
         issued_on=emitted.date() if emitted else None,
         paid_on=settled.date() if settled else None,
-        iban=peer.counterparty_account_number if is_iban else None,
+        iban=_shown(peer.counterparty_account_number) if is_iban else None,
         attachments=tuple(shape.attachment_ids or ()),
     )
 
 
 def _transaction_id(matched: str | _Matched) -> str | None:
     return matched if isinstance(matched, str) else matched.transaction_id or matched.subject_id
+
+
+def _shown(iban: str | None) -> str | None:
+    """An IBAN that is there and whole: to people of little rights Qonto shows `FRXXXX…`, the same for many."""
+    if not iban or re.search(r"X{4}|[^A-Za-z0-9 ]", iban):
+        return None
+    return iban

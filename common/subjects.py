@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from common.messages import EntryKind, Provider, RecordKind
 
-Span = Literal["second", "minute"]
+Span = Literal["second", "minute", "ten-seconds", "ten-minutes", "hour"]
 """What a provider counts calls in."""
 
 _REGION = re.compile(r"[a-z]{2}[a-z0-9]{0,6}\Z")
@@ -129,7 +129,7 @@ def metered(region: str, provider: Provider, month: date) -> str:
 def call(region: str, provider: Provider, verb: str) -> str:
     """Subject on which the owner of a provider answers calls.
 
-    Verbs: authorize, exchange, disconnect; rewind, backfill and webhook of QuickBooks only, mirror of Qonto only.
+    Verbs: authorize, exchange, disconnect; webhook; rewind and backfill of QuickBooks only, mirror of Qonto only.
     """
     return f"{region}.call.{provider}.{verb}"
 

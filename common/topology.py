@@ -31,11 +31,15 @@ log = structlog.get_logger()
 ACK_WAIT = 15.0
 """Seconds without a heartbeat after which a message goes to another instance: the failover time."""
 
-PACE: Mapping[Span, int] = {"second": 8, "minute": 480}
-"""Calls a span lets through for one QuickBooks company: a little under its own 10 and 500, since calls may bunch up
-on their way."""
+PACE: Mapping[Span, int] = {"second": 8, "minute": 480, "ten-seconds": 900, "ten-minutes": 9000, "hour": 45}
+"""Calls a span lets through: for one QuickBooks company a little under its own 10 and 500, for all that goes to Qonto
+a little under the 1,000 and 10,000 of one address, since calls may bunch up on their way. The hour counts what Qonto
+may refuse with 401, of which it takes 200: `services.poster.limits` says how."""
 
-_SECONDS: Mapping[Span, float] = {"second": 1.0, "minute": 60.0}
+_SECONDS: Mapping[Span, float] = {
+    "second": 1.0, "minute": 60.0, "ten-seconds": 10.0, "ten-minutes": 600.0, "hour": 3600.0
+}  # fmt: skip
+_LONGEST_DUPLICATES = 120.0
 
 BATCH_LIMIT = 1000
 """Most messages the broker takes in one atomic batch (its default limit)."""
@@ -91,8 +95,8 @@ class Topology:
         return f"{name}_{self.region}"
 
     def pace(self, span: Span) -> str:
-        """Name of the stream that counts calls of the last second or minute."""
-        return f"PACE_{span.upper()}_{self.region}"
+        """Name of the stream that counts the calls of a span."""
+        return f"PACE_{span.upper().replace('-', '_')}_{self.region}"
 
     @property
     def puller(self) -> Consumer:
@@ -169,6 +173,7 @@ class Topology:
             self._bucket("idempotency", "The ledger: what was posted for each bill"),
             self._bucket("claims", "Which bill each entry serves"),
             self._bucket("connections", "Sealed provider tokens"),
+            self._bucket("subscriptions", "Webhooks that providers were asked for, secrets sealed"),
             self._bucket("vault", "Proof of the master key"),
             self._bucket("authorizations", "OAuth states that wait for their callback"),
             self._bucket("policies", "What each workspace allows", history=64),
@@ -204,12 +209,13 @@ class Topology:
         return self._stream(
             self.pace(span),
             (f"{self.region}.pace.{span}.>",),
-            f"Calls of the last {span} to each provider account",
+            f"Calls to a provider within {span.replace('-', ' ')}",
             storage=StorageType.MEMORY,
             max_age=_SECONDS[span],
             max_msgs_per_subject=calls,
             discard_new_per_subject=True,
-            duplicate_window=_SECONDS[span],
+            allow_direct=True,
+            duplicate_window=min(_SECONDS[span], _LONGEST_DUPLICATES),
         )
 
     def _bucket(self, name: str, description: str, history: int = 1) -> StreamConfig:

@@ -1,7 +1,9 @@
-"""Webhooks of QuickBooks over HTTP: handed on to the puller unread, and answered within Intuit's three seconds.
+"""Webhooks over HTTP: handed on unread to the service that owns the provider, and answered as soon as it wants.
 
 An application of its own beside the pages: its answers, refusals included, are plain text for a machine.
 """
+
+from collections.abc import Mapping
 
 import anyio
 import structlog
@@ -13,16 +15,18 @@ from starlette.routing import Route
 from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
-from common.messages import Done, Refusal, Webhook
+from common.messages import Done, Provider, Refusal, Webhook
 
 log = structlog.get_logger()
 
 LARGEST = 2**20
-"""Bytes of a webhook: Intuit sends up to 1 MB."""
+"""Bytes of a webhook: Intuit sends up to 1 MB, Qonto far less."""
 READ_WITHIN = 10.0
 """Seconds a sender has to deliver the body."""
-ANSWER_WITHIN = 2.5
-"""Seconds the puller has; Intuit takes three without an answer for a failure."""
+ANSWER_WITHIN: Mapping[Provider, float] = {"quickbooks": 2.5, "qonto": 0.8}
+"""Seconds the service has; without an answer Intuit takes three for a failure, Qonto one."""
+SIGNATURES: Mapping[Provider, str] = {"quickbooks": "intuit-signature", "qonto": "x-qonto-signature"}
+"""The header that each provider signs in."""
 
 _STATUS = {"forged": 401, "not-set-up": 404}
 
@@ -34,10 +38,10 @@ class _TooLarge(Exception):  # noqa: N818 (answered, never seen as an error)
 def webhooks(bus: Bus) -> Starlette:
     """What is mounted at `/webhooks`."""
 
-    async def quickbooks(request: Request) -> PlainTextResponse:
-        signature = request.headers.get("intuit-signature")
+    async def take(provider: Provider, request: Request) -> PlainTextResponse:
+        signature = request.headers.get(SIGNATURES[provider])
         if not signature:
-            return PlainTextResponse("The header intuit-signature is missing.", 401)
+            return PlainTextResponse(f"The header {SIGNATURES[provider]} is missing.", 401)
         try:
             with anyio.fail_after(READ_WITHIN):
                 body = await _body(request)
@@ -45,16 +49,29 @@ def webhooks(bus: Bus) -> Starlette:
             return PlainTextResponse(f"A webhook has at most {LARGEST} bytes.", 413)
         except (TimeoutError, ClientDisconnect):
             return PlainTextResponse("The body did not arrive.", 408)
-        return await _hand_on(bus, Webhook(body=body, signature=signature))
+        return await _hand_on(bus, provider, Webhook(body=body, signature=signature))
 
-    return Starlette(routes=[Route("/quickbooks", quickbooks, methods=["POST"])])
+    async def quickbooks(request: Request) -> PlainTextResponse:
+        return await take("quickbooks", request)
+
+    async def qonto(request: Request) -> PlainTextResponse:
+        return await take("qonto", request)
+
+    return Starlette(
+        routes=[
+            Route("/quickbooks", quickbooks, methods=["POST"]),
+            Route("/qonto", qonto, methods=["POST"]),
+        ]
+    )
 
 
-async def _hand_on(bus: Bus, webhook: Webhook) -> PlainTextResponse:
+async def _hand_on(bus: Bus, provider: Provider, webhook: Webhook) -> PlainTextResponse:
     try:
-        answer = await bus.call(subjects.call(bus.region, "quickbooks", "webhook"), webhook, timeout=ANSWER_WITHIN)
+        answer = await bus.call(
+            subjects.call(bus.region, provider, "webhook"), webhook, timeout=ANSWER_WITHIN[provider]
+        )
     except RetryLater as error:
-        log.warning("console.no_answer", provider="quickbooks", verb="webhook", error=error)
+        log.warning("console.no_answer", provider=provider, verb="webhook", error=error)
         return PlainTextResponse("Not just now; send it again.", 503)
     match answer:
         case Done():
@@ -62,10 +79,10 @@ async def _hand_on(bus: Bus, webhook: Webhook) -> PlainTextResponse:
         case Refusal(retry=True):
             return PlainTextResponse("Not just now; send it again.", 503)
         case Refusal(why=why, reason=reason):
-            log.info("console.webhook_refused", provider="quickbooks", why=why)
+            log.info("console.webhook_refused", provider=provider, why=why)
             return PlainTextResponse(f"Refused: {why}.", _STATUS.get(reason or "", 400))
         case other:
-            log.error("console.unexpected_answer", provider="quickbooks", verb="webhook", answer=type(other).__name__)
+            log.error("console.unexpected_answer", provider=provider, verb="webhook", answer=type(other).__name__)
             return PlainTextResponse("A service gave an answer that makes no sense.", 502)
 
 

@@ -1,7 +1,7 @@
 """What Qonto holds for bills that are about to be uploaded, whatever the ledger says of them.
 
 The mirror, read as its stream grows, and one list of what Qonto took in since: that answers for any number of
-bills. Where there is no mirror yet, each bill is looked for by its file name.
+bills. Where there is no whole mirror yet, each bill is looked for by its file name.
 """
 
 import math
@@ -20,7 +20,8 @@ from common.bus import PUBLISH_TIMEOUT, Bus
 from common.errors import RetryLater
 from common.inbox import END, NO_MESSAGES, Inbox, status
 from common.messages import Entry
-from services.poster.mirror import OVERLAP, Marker
+from services.poster.lists import Marker
+from services.poster.mirror import OVERLAP
 from services.poster.qonto import Missing, Qonto
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class LastLook:
         kept = None
         if organization is not None:
             kept = await self._markers.get(f"{workspace}.{subjects.token(organization, 'organization')}.invoices")
-        if organization is None or kept is None:
+        if organization is None or kept is None or not kept.value.whole:
             return await self._by_name(workspace, wanted)
         view = self._view(workspace, organization)
         async with view.turn:

@@ -1,159 +1,277 @@
 """The mirror of Qonto: supplier invoices and transactions as entries, kept up on request.
 
-The first pass reads everything, later ones what changed since the newest change seen, with an overlap. Lists
-move while they are read, so pages are keyed by the time of change and not by their number. Once a day a full
-pass finds what vanished; nothing is taken for vanished before Qonto says so itself.
+The first pass reads everything and goes on where it was cut short. After that a pass asks for the newest changes:
+if they reach back to what was seen before, one call a list is all there is to it. The same answer tells how many
+entries there are, so that one that vanished is noticed at once; once a day everything is compared in any case.
+Nothing is taken for vanished before Qonto says so itself.
+
+Of several bank accounts only those are listed whose balance moved since they were last; what moves no balance (a
+file, a label) is seen when an account was not listed for RELIST.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
+from common import qonto as wire
 from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.lease import lease
-from common.messages import Entry, Mirror, Mirrored, Notice, now
+from common.messages import Entry, EntryKind, Mirror, Mirrored, Notice, now
+from common.wire import WireError
 from services.poster.entries import Entries
+from services.poster.lists import BEGINNING, Fetch, Marker, changes, covers, created_after
 from services.poster.qonto import Denied, Listed, Missing, Qonto
 from services.poster.readback import ReadBack
+from services.poster.subscriptions import Subscriptions
+from services.poster.unread import Unread
 
 log = structlog.get_logger()
 
 OVERLAP = timedelta(minutes=2)
 FULL_EVERY = timedelta(days=1)
+FULL_AGAIN = timedelta(minutes=10)
+"""The least time between two comparisons of everything because a total looked wrong."""
+RELIST = timedelta(hours=6)
+"""The longest time that accounts are trusted to be as they were, and one that did not move is not listed."""
+TOLD = 200
+"""Unreadable entries of a list that are remembered, so that each is told once."""
 _WAIT = 20.0
 """Seconds a call waits for a pass of another instance."""
-_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-_STEP = timedelta(seconds=1)
-
-What = Literal["invoices", "transactions"]
-Fetch = Callable[[datetime, int], Awaitable[Listed]]
 
 
-class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a list was read: the newest change seen, and when all of it was last read."""
+class Accounts(msgspec.Struct, frozen=True, kw_only=True):
+    """The bank accounts as Qonto last told them."""
 
-    seen_until: datetime
-    full_at: datetime
+    asked_at: datetime
+    accounts: tuple[wire.BankAccount, ...]
+
+    @property
+    def open(self) -> tuple[wire.BankAccount, ...]:
+        """Those that anything can still happen on."""
+        return tuple(account for account in self.accounts if account.open)
 
 
 class QontoMirror:
     """Brings `entry.*` of one workspace up to date, one pass at a time."""
 
-    def __init__(self, bus: Bus, qonto: Qonto, connections: Connections) -> None:
+    def __init__(self, bus: Bus, qonto: Qonto, connections: Connections, subscriptions: Subscriptions) -> None:
         self._bus = bus
         self._qonto = qonto
         self._connections = connections
-        self._markers = Bucket(bus, "markers", Marker)
-        self._entries = Entries(bus)
-        self._read_back = ReadBack(bus)
+        self._subscriptions = subscriptions
 
     async def bring_up(self, request: Mirror) -> Mirrored:
         """Read what changed; the answer names the newest entry. NotConnected without a connection."""
         workspace = subjects.workspace(request.workspace)
         organization = await self._connections.required(workspace)
         async with lease(self._bus, f"mirror.{workspace}", wait=_WAIT):
-            changed = await self._list(workspace, organization, "invoices", [self._invoices(workspace)])
-            accounts = (await self._qonto.organization(workspace)).accounts
-            fetches = [self._transactions(workspace, account) for account in accounts]
-            changed += await self._list(workspace, organization, "transactions", fetches)
+            await self._subscriptions.ensure(workspace)
+            changed = await _Pass(self._bus, self._qonto, workspace, organization).run()
         pattern = f"{self._bus.region}.entry.{workspace}.>"
         newest = await self._bus.newest_sequence(self._bus.topology.entries, pattern)
         log.info("poster.mirrored", workspace=workspace, changed=changed, sequence=newest)
         return Mirrored(workspace=workspace, entries_seq=newest, changed=changed)
 
-    async def _list(self, workspace: str, organization: str, what: What, fetches: list[Fetch]) -> int:
-        key = f"{workspace}.{subjects.token(organization, 'organization')}.{what}"
-        kept = await self._markers.get(key)
-        begun = now()
-        full = kept is None or begun - kept.value.full_at >= FULL_EVERY
-        since = _BEGINNING if kept is None or full else kept.value.seen_until - OVERLAP
-        seen_until = kept.value.seen_until if kept is not None else _BEGINNING
-        seen: set[str] = set()
-        changed = 0
-        for fetch in fetches:
-            async for page in _keyset(fetch, since):
-                await self._tell_unreadable(workspace, page.unreadable)
-                changed += await self._entries.publish(page.entries) if page.entries else 0
-                await self._read_back.check(page.entries)
-                seen_until = max([seen_until, *(entry.updated_at for entry in page.entries)])
-                if full:
-                    seen.update(entry.id for entry in page.entries)
-        if full:
-            changed += await self._bury(workspace, "invoice" if what == "invoices" else "transaction", seen)
-        marker = Marker(seen_until=seen_until, full_at=begun if kept is None or full else kept.value.full_at)
-        await self._markers.put(key, marker)
-        return changed
 
-    async def _bury(self, workspace: str, kind: Literal["invoice", "transaction"], seen: set[str]) -> int:
-        """Mark entries that a full pass did not meet and that Qonto says are gone."""
-        pattern = f"{self._bus.region}.entry.{workspace}.{kind}.*"
-        buried = 0
+class _List(msgspec.Struct, kw_only=True):
+    """A list at Qonto, and how far it was read."""
+
+    key: str
+    fetch: Fetch
+    marker: Marker
+    state: str | None = None
+    total: int | None = None
+    newest: datetime = BEGINNING
+
+
+class _Pass:
+    """One pass over everything of one workspace, under its lease."""
+
+    def __init__(self, bus: Bus, qonto: Qonto, workspace: str, organization: str) -> None:
+        self._bus = bus
+        self._qonto = qonto
+        self._workspace = workspace
+        self._home = f"{workspace}.{subjects.token(organization, 'organization')}"
+        self._markers = Bucket(bus, "markers", Marker)
+        self._accounts = Bucket(bus, "markers", Accounts)
+        self._entries = Entries(bus)
+        self._read_back = ReadBack(bus)
+        self._unread = Unread(bus, f"{self._home}.unread")
+        self._begun = now()
+        self._met: set[str] = set()
+        self._changed = 0
+
+    async def run(self) -> int:
+        """Read what changed; how many entries are new or different."""
+        await self._unread.load()
+        invoices = await self._list("invoices", self._invoices)
+        if await self._bring_up(invoices):
+            await self._compare("invoice", [invoices])
+        for ident in self._unread.due(self._met):
+            await self._look_again("invoice", ident)
+        await self._unread.save()
+        await self._transactions_of_all()
+        return self._changed
+
+    async def _transactions_of_all(self) -> None:
+        accounts = await self._known_accounts()
+        open_lists = [await self._of(account) for account in accounts.open]
+        suspicious = False
+        for one in open_lists:
+            stale = self._begun - one.marker.listed_at >= RELIST
+            # The only account is listed in any case: that costs no more than asking whether it moved.
+            if len(open_lists) == 1 or stale or one.state is None or one.state != one.marker.state:
+                suspicious = await self._bring_up(one) or suspicious
+        if suspicious:
+            closed = [await self._of(account) for account in accounts.accounts if not account.open]
+            await self._compare("transaction", [*open_lists, *closed])
+
+    async def _known_accounts(self) -> Accounts:
+        key = f"{self._home}.accounts"
+        kept = await self._accounts.get(key)
+        if kept is not None and len(kept.value.open) == 1 and self._begun - kept.value.asked_at < RELIST:
+            return kept.value
+        told = await self._qonto.organization(self._workspace)
+        fresh = Accounts(asked_at=self._begun, accounts=told.bank_accounts)
+        await self._accounts.put(key, fresh)
+        return fresh
+
+    async def _of(self, account: wire.BankAccount) -> _List:
+        async def fetch(since: datetime | None, page: int) -> Listed:
+            return await self._qonto.transactions(
+                self._workspace, account.id, page=page, updated_from=since, newest_first=since is None
+            )
+
+        return await self._list(f"transactions.{subjects.token(account.id, 'account')}", fetch, account.state)
+
+    async def _invoices(self, since: datetime | None, page: int) -> Listed:
+        return await self._qonto.invoices(self._workspace, page=page, updated_from=since, newest_first=since is None)
+
+    async def _list(self, name: str, fetch: Fetch, state: str | None = None) -> _List:
+        key = f"{self._home}.{name}"
+        kept = await self._markers.get(key)
+        return _List(key=key, fetch=fetch, marker=Marker() if kept is None else kept.value, state=state)
+
+    async def _bring_up(self, one: _List) -> bool:
+        """Read what changed in a list; whether all of it should be compared."""
+        fresh: set[str] = set()
+        page: Listed | None = None
+        if one.marker.whole:
+            page = await one.fetch(None, 1)
+            since = one.marker.seen_until - OVERLAP
+        else:
+            since = max(one.marker.seen_until - OVERLAP, BEGINNING)
+        if page is None or not covers(page, since):
+            fresh = await self._walk(one, since)
+            page = await one.fetch(None, 1)
+        await self._take(one, page)
+        fresh |= created_after(page.entries, one.marker.newest)
+        one.total = page.total
+        one.newest = max([one.marker.newest, *(entry.created_at for entry in page.entries if entry.created_at)])
+        seen_until = max([one.marker.seen_until, *(entry.updated_at for entry in page.entries)])
+        now_read = replace(one.marker, seen_until=seen_until, state=one.state, listed_at=self._begun)
+        if not one.marker.whole:
+            now_read = replace(now_read, whole=True, full_at=self._begun, total=one.total, newest=one.newest)
+            suspicious = False
+        elif one.marker.expects(one.total, len(fresh)):
+            now_read = replace(now_read, total=one.total, newest=one.newest)
+            suspicious = self._begun - one.marker.full_at >= FULL_EVERY
+        else:
+            # What Qonto counts may not be what it lists: then this would go on at every pass.
+            suspicious = self._begun - one.marker.doubted_at >= FULL_AGAIN
+            now_read = replace(now_read, doubted_at=self._begun) if suspicious else now_read
+        await self._keep(one, now_read)
+        return suspicious
+
+    async def _walk(self, one: _List, since: datetime, *, met: set[str] | None = None) -> set[str]:
+        """Read all that changed from `since` on; the ids of what was created since the list was last read.
+
+        With `met`, it is filled with every id, and the marker stays as it is; else that moves with each page.
+        """
+        fresh: set[str] = set()
+        async for page, reached in changes(one.fetch, since):
+            await self._take(one, page)
+            fresh |= created_after(page.entries, one.marker.newest) if one.marker.whole else set()
+            if met is not None:
+                met.update(entry.id for entry in page.entries)
+            elif reached > one.marker.seen_until:
+                await self._keep(one, replace(one.marker, seen_until=reached))
+        return fresh
+
+    async def _take(self, one: _List, page: Listed) -> None:
+        self._changed += await self._entries.publish(page.entries) if page.entries else 0
+        await self._read_back.check(page.entries)
+        self._unread.note(page.entries)
+        self._met.update(entry.id for entry in page.entries if entry.kind == "invoice" and entry.analyzed_at is None)
+        news = [why for why in page.unreadable if why not in one.marker.damaged]
+        if news:
+            await self._tell(news)
+            await self._keep(one, replace(one.marker, damaged=(*one.marker.damaged, *news)[-TOLD:]))
+
+    async def _keep(self, one: _List, marker: Marker) -> None:
+        await self._markers.put(one.key, marker)
+        one.marker = marker
+
+    async def _compare(self, kind: EntryKind, lists: list[_List]) -> None:
+        """Read everything, and look for what was not met."""
+        met: set[str] = set()
+        for one in lists:
+            try:
+                await self._walk(one, BEGINNING, met=met)
+            except (Denied, Missing) as error:  # most likely an account that was closed: nothing can be told apart
+                log.warning("poster.not_compared", workspace=self._workspace, list=one.key, error=error)
+                return
+        pattern = f"{self._bus.region}.entry.{self._workspace}.{kind}.*"
+        vanished = 0
         for name in await self._bus.subjects(self._bus.topology.entries, pattern):
             ident = name.rpartition(".")[2]
-            if ident in seen:
-                continue
-            stored = (await self._bus.latest(self._bus.topology.entries, [name], Entry)).get(name)
-            if stored is None or stored.message.deleted or not await self._gone(workspace, kind, ident):
-                continue
-            tombstone = msgspec.structs.replace(stored.message, deleted=True, updated_at=now())
-            buried += await self._entries.publish([tombstone])
-        if buried:
-            log.info("poster.entries_vanished", workspace=workspace, kind=kind, count=buried)
-        return buried
+            if ident not in met:
+                vanished += await self._look_again(kind, ident)
+        for one in lists:
+            compared = replace(one.marker, full_at=self._begun)
+            if one.marker.whole and one.newest > BEGINNING:
+                compared = replace(compared, total=one.total, newest=one.newest)
+            await self._keep(one, compared)
+        log.info("poster.compared", workspace=self._workspace, kind=kind, entries=len(met), vanished=vanished)
 
-    async def _gone(self, workspace: str, kind: Literal["invoice", "transaction"], ident: str) -> bool:
+    async def _look_again(self, kind: EntryKind, ident: str) -> int:
+        """Ask for one entry: publish it as it is, or that it is gone; 1 if it is gone since."""
+        name = subjects.entry(self._bus.region, self._workspace, kind, ident)
+        stored = (await self._bus.latest(self._bus.topology.entries, [name], Entry)).get(name)
+        if stored is None or stored.message.deleted:
+            return 0
         try:
-            await (self._qonto.invoice if kind == "invoice" else self._qonto.transaction)(workspace, ident)
+            read = self._qonto.invoice if kind == "invoice" else self._qonto.transaction
+            present = [await read(self._workspace, ident)]
         except Missing:
-            return True
-        except Denied as error:
-            log.warning("poster.entry_unknown", workspace=workspace, kind=kind, entry=ident, error=error)
-        return False
+            tombstone = replace(stored.message, deleted=True, updated_at=now())
+            self._unread.note([tombstone])
+            gone = await self._entries.publish([tombstone])
+            self._changed += gone
+            return gone
+        except (Denied, WireError) as error:
+            log.warning("poster.entry_unknown", workspace=self._workspace, kind=kind, entry=ident, error=error)
+            return 0
+        self._changed += await self._entries.publish(present)
+        await self._read_back.check(present)
+        self._unread.note(present)
+        return 0
 
-    def _invoices(self, workspace: str) -> Fetch:
-        async def fetch(since: datetime, page: int) -> Listed:
-            return await self._qonto.invoices(workspace, page=page, updated_from=since)
-
-        return fetch
-
-    def _transactions(self, workspace: str, account: str) -> Fetch:
-        async def fetch(since: datetime, page: int) -> Listed:
-            return await self._qonto.transactions(workspace, account, page=page, updated_from=since)
-
-        return fetch
-
-    async def _tell_unreadable(self, workspace: str, unreadable: list[str]) -> None:
+    async def _tell(self, unreadable: list[str]) -> None:
         for why in unreadable:
-            log.error("poster.entry_unreadable", workspace=workspace, why=why)
+            log.error("poster.entry_unreadable", workspace=self._workspace, why=why)
             await self._bus.notify(
                 Notice(
-                    workspace=workspace,
+                    workspace=self._workspace,
                     kind="failed",
                     at=now(),
                     why=f"an entry of Qonto cannot be read and is left out: {why}",
                     provider="qonto",
                 ),
-                key=f"unreadable-{workspace}-{why}",
+                key=f"unreadable-{self._workspace}-{why}",
             )
-
-
-async def _keyset(fetch: Fetch, since: datetime) -> AsyncIterator[Listed]:
-    """The pages from `since` on, each begun at the last change seen, so that a list that moves loses nothing."""
-    number = 1
-    while True:
-        page = await fetch(since, number)
-        yield page
-        if page.last:
-            return
-        # One second back: whether the filter includes its bound is not documented.
-        reached = max((entry.updated_at for entry in page.entries), default=since) - _STEP
-        if reached > since:
-            since, number = reached, 1
-        else:
-            number += 1

@@ -13,7 +13,6 @@ import anyio
 import httpx
 import msgspec
 import structlog
-from aiolimiter import AsyncLimiter
 
 from common import http as transport
 from common import qonto as wire
@@ -21,7 +20,8 @@ from common.connections import Connections, Grant
 from common.errors import RetryLater, WeirError
 from common.messages import Entry
 from common.wire import WireError
-from services.poster.connection import bearer
+from services.poster.connection import bearer, needed
+from services.poster.limits import ADMITTED, Pace, Place, Refusals, no_place
 
 log = structlog.get_logger()
 
@@ -57,11 +57,15 @@ class Denied(WeirError):  # noqa: N818
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a list; `unreadable` tells what could not be understood and was left out."""
+    """One page of a list; `unreadable` tells what could not be understood and was left out.
+
+    `total` is how many there are on all pages, None if Qonto does not say.
+    """
 
     entries: list[Entry]
     last: bool
     unreadable: list[str]
+    total: int | None = None
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,12 +91,11 @@ class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
 class Qonto:
     """The calls, for any connected workspace, held below the limits of one address."""
 
-    def __init__(self, http: httpx.AsyncClient, connections: Connections) -> None:
+    def __init__(self, http: httpx.AsyncClient, connections: Connections, pace: Pace, refusals: Refusals) -> None:
         self._http = http
         self._connections = connections
-        # Qonto allows 1000 calls in 10 s and 10,000 in 10 min from one address. A leaky bucket lets its
-        # size through at once and its rate after that, so both add up within a window.
-        self._limits = (AsyncLimiter(450, 10), AsyncLimiter(1500, 115))
+        self._pace = pace
+        self._refusals = refusals
 
     async def account(self, workspace: str) -> str | None:
         """The organization the workspace is connected to; asks nobody."""
@@ -120,10 +123,11 @@ class Qonto:
         page: int = 1,
         updated_from: datetime | None = None,
         created_from: datetime | None = None,
+        newest_first: bool = False,
     ) -> Listed:
         """One page of supplier invoices, oldest change (or, with `created_from`, creation) first."""
         query: dict[str, Any] = {"page": page, "per_page": PER_PAGE}
-        query["sort_by"] = "updated_at:asc" if created_from is None else "created_at:asc"
+        query["sort_by"] = _by("updated_at" if created_from is None else "created_at", newest_first)
         if updated_from is not None:
             query["filter[updated_at_from]"] = _instant(updated_from)
         if created_from is not None:
@@ -156,13 +160,19 @@ class Qonto:
             page += 1
 
     async def transactions(
-        self, workspace: str, account: str, *, page: int = 1, updated_from: datetime | None = None
+        self,
+        workspace: str,
+        account: str,
+        *,
+        page: int = 1,
+        updated_from: datetime | None = None,
+        newest_first: bool = False,
     ) -> Listed:
-        """One page of a bank account's transactions, oldest change first."""
+        """One page of a bank account's transactions, oldest change first unless told otherwise."""
         query: dict[str, Any] = {
             **_SHOWN,
             "bank_account_id": account,
-            "sort_by": "updated_at:asc",
+            "sort_by": _by("updated_at", newest_first),
             "page": page,
             "per_page": PER_PAGE,
         }
@@ -218,6 +228,23 @@ class Qonto:
             headers={"X-Qonto-Idempotency-Key": part.key},
         )
 
+    async def subscriptions(self, workspace: str, url: str) -> list[str]:
+        """The ids of the webhook subscriptions that send to `url`."""
+        return wire.subscriptions(await self._read(workspace, "/v2/webhook_subscriptions"), url)
+
+    async def subscribe(self, workspace: str, url: str, event: str, secret: str) -> str:
+        """Have events sent to `url`, signed with `secret`; the id of the subscription."""
+        body = {"callback_url": url, "types": [event], "secret": secret, "description": "Weir"}
+        answer = await self._write(workspace, "POST", "/v2/webhook_subscriptions", json=body)
+        try:
+            return wire.subscription(answer)
+        except WireError as error:
+            raise Unknown(f"Qonto's answer to a subscription cannot be read: {error}") from None
+
+    async def unsubscribe(self, workspace: str, ident: str) -> None:
+        """Have no more events sent."""
+        await self._write(workspace, "DELETE", f"/v2/webhook_subscriptions/{ident}")
+
     async def _status(self, workspace: str, ident: str, verb: str, **options: Any) -> Entry:
         body = await self._write(workspace, "POST", f"/v2/supplier_invoices/{ident}/{verb}", **options)
         try:
@@ -226,65 +253,99 @@ class Qonto:
             raise Unknown(f"Qonto's answer to {verb} cannot be read: {error}") from None
 
     async def _read(self, workspace: str, path: str, query: Mapping[str, Any] | None = None) -> bytes:
-        grant = await self._connections.grant(workspace)
-        for last in (False, True):
-            await self._admit()
+        rejected: str | None = None
+        while True:
+            grant, place = await self._granted(workspace, rejected)
+            status = 0
             try:
                 response = await transport.repeated(self._http, "GET", path, params=query, headers=bearer(grant.access))
+                status = response.status_code
             except transport.NotRepeated as error:
                 raise RetryLater(f"Qonto is busy: {error}", error.wait) from None
             except httpx.TransportError as error:
                 raise RetryLater(f"Qonto cannot be reached: {type(error).__name__}") from None
-            if response.status_code == 200:
+            finally:
+                await place.answered(status)
+            if status == 200 and not _is_page(response):
                 return response.content
-            if response.status_code == 401 and not last:
-                grant = await self._connections.grant(workspace, rejected=grant.access)
+            if status == 401 and rejected is None:
+                rejected = grant.access
                 continue
             await self._complain(workspace, response, grant)
-        raise AssertionError("_complain always raises")
 
     async def _write(
         self, workspace: str, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
     ) -> bytes:
-        grant = await self._connections.grant(workspace)
-        for last in (False, True):
-            await self._admit()
+        rejected: str | None = None
+        while True:
+            grant, place = await self._granted(workspace, rejected)
+            status = 0
             try:
-                with anyio.fail_after(WRITE_TIMEOUT):
-                    response = await self._http.request(
-                        method, path, headers={**bearer(grant.access), **(headers or {})}, **options
-                    )
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                raise NotSent(f"Qonto cannot be reached: {type(error).__name__}") from None
-            except (httpx.TransportError, TimeoutError) as error:
-                raise Unknown(f"Qonto did not answer: {type(error).__name__}") from None
-            if response.is_success:
+                response = await self._send(method, path, {**bearer(grant.access), **(headers or {})}, options)
+                status = response.status_code
+            finally:
+                await place.answered(status)
+            if response.is_success and not _is_page(response):
                 return response.content
-            if response.status_code == 401 and not last:
-                grant = await self._connections.grant(workspace, rejected=grant.access)
+            if status == 401 and rejected is None:
+                rejected = grant.access
                 continue
-            if response.status_code >= 500:
-                raise Unknown(f"Qonto answered HTTP {response.status_code}")
-            if response.status_code == 429:
+            if status >= 500:
+                raise Unknown(f"Qonto answered HTTP {status}")
+            if status == 429:
                 raise NotSent("Qonto asks to slow down", transport.retry_after(response))
             await self._complain(workspace, response, grant)
-        raise AssertionError("_complain always raises")
 
-    async def _admit(self) -> None:
-        for limit in self._limits:
-            await limit.acquire()
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]
+    ) -> httpx.Response:
+        try:
+            await self._pace.wait()  # not on the time of the call: what waits here was surely not sent
+        except RetryLater as error:
+            raise NotSent(str(error)) from None
+        try:
+            with anyio.fail_after(WRITE_TIMEOUT):
+                return await self._http.request(method, path, headers=headers, extensions={ADMITTED: True}, **options)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NotSent(f"Qonto cannot be reached: {type(error).__name__}") from None
+        except (httpx.TransportError, TimeoutError) as error:
+            raise Unknown(f"Qonto did not answer: {type(error).__name__}") from None
+
+    async def _granted(self, workspace: str, rejected: str | None) -> tuple[Grant, Place]:
+        """A grant, and room for Qonto to refuse it; what has no room proves itself by a refresh first."""
+        grant = await self._connections.grant(workspace, rejected=rejected)
+        place = await self._refusals.reserve(grant.access, "kept" if rejected is None else "fresh")
+        if place is None and rejected is None:
+            grant = await self._connections.grant(workspace, rejected=grant.access)
+            place = await self._refusals.reserve(grant.access, "fresh")
+        if place is None:
+            raise no_place()
+        return grant, place
 
     async def _complain(self, workspace: str, response: httpx.Response, grant: Grant) -> NoReturn:
         """Turn an answer that is no success into what follows from it."""
         status = response.status_code
         if status >= 500:
             raise RetryLater(f"Qonto answered HTTP {status}")
+        if _is_page(response):
+            raise RetryLater(
+                "Qonto answers with a web page instead of data",
+                delay=60.0,
+                fix="set WEIR_QONTO_STAGING_TOKEN to the token of Qonto's developer portal (its sandbox only)",
+            )
         problems = wire.problems(status, response.content)
+        if status == 403 and response.request.url.path.startswith("/v2/webhook_subscriptions"):
+            raise Denied(status, problems)  # nothing else depends on it
         if status in {401, 403}:
-            if "html" in response.headers.get("Content-Type", ""):
-                raise RetryLater("Qonto answers with a web page; check WEIR_QONTO_STAGING_TOKEN", delay=60.0)
             reason = problems[0].detail if problems else f"HTTP {status}"
-            raise await self._connections.lost(workspace, f"Qonto refuses access: {reason}", grant=grant)
+            fix: str | None = None
+            if status == 403 and "scope" in reason.lower():
+                scope = needed(response.request.method, response.request.url.path)
+                reason = f"{reason}: {scope}"
+                fix = f"allow your Qonto app the scope {scope}, then reconnect Qonto in the console"
+            elif status == 403:
+                fix = "have an owner or administrator of the organization reconnect Qonto in the console"
+            raise await self._connections.lost(workspace, f"Qonto refuses access: {reason}", fix=fix, grant=grant)
         if status == 404:
             raise Missing(f"Qonto has no {response.request.url.path}")
         raise Denied(status, problems)
@@ -298,7 +359,18 @@ def _listed(body: bytes, key: str, entry: Callable[[msgspec.Raw], Entry]) -> Lis
             entries.append(entry(raw))
         except WireError as error:
             unreadable.append(str(error))
-    return Listed(entries=entries, last=page.next_page is None and len(page.items) < PER_PAGE, unreadable=unreadable)
+    # Without a word about the next page, a full one may not be the last.
+    last = page.next_page is None and (page.total is not None or len(page.items) < PER_PAGE)
+    return Listed(entries=entries, last=last, unreadable=unreadable, total=page.total)
+
+
+def _is_page(response: httpx.Response) -> bool:
+    """Whether the answer is for a browser: what Qonto's sandbox says without its staging token."""
+    return "html" in response.headers.get("Content-Type", "") and response.status_code < 500
+
+
+def _by(field: str, newest_first: bool) -> str:
+    return f"{field}:{'desc' if newest_first else 'asc'}"
 
 
 def _instant(moment: datetime) -> str:

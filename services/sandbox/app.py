@@ -29,6 +29,7 @@ from services.sandbox.qonto import oauth as qonto_oauth
 from services.sandbox.qonto import people as qonto_people
 from services.sandbox.qonto import wire as qonto_wire
 from services.sandbox.qonto.ocr import Reader
+from services.sandbox.qonto.webhooks import Webhooks as QontoWebhooks
 from services.sandbox.quickbooks import api as quickbooks_api
 from services.sandbox.quickbooks import oauth as quickbooks_oauth
 from services.sandbox.quickbooks import people as quickbooks_people
@@ -63,6 +64,7 @@ class Sandbox:
     qonto: ASGIApp
     reader: Reader
     webhooks: Webhooks
+    hooks: QontoWebhooks
     calls: Calls
 
 
@@ -72,10 +74,11 @@ def build(folder: Path, credentials: Credentials) -> Sandbox:
     faults, calls, traffic = Faults(), Calls(), Traffic()
     reader, webhooks = Reader(world), Webhooks(world)
     intuit, qonto = quickbooks_oauth.OAuth(world, traffic), qonto_oauth.OAuth(world)
-    control = Control(world, faults, calls, traffic, webhooks, intuit, qonto, reader)
+    hooks = QontoWebhooks(world)
+    control = Control(world, faults, calls, traffic, webhooks, intuit, qonto, reader, hooks)
     people = [*quickbooks_people.People(world).routes(), *qonto_people.People(world).routes()]
     accounting = quickbooks_api.Api(world, intuit)
-    business = qonto_api.Api(world, qonto, reader)
+    business = qonto_api.Api(world, qonto, reader, hooks)
     return Sandbox(
         world=world,
         quickbooks=Gate(
@@ -101,6 +104,7 @@ def build(folder: Path, credentials: Credentials) -> Sandbox:
         ),
         reader=reader,
         webhooks=webhooks,
+        hooks=hooks,
         calls=calls,
     )
 
@@ -159,6 +163,7 @@ async def _listen(
     async with anyio.create_task_group() as background:
         background.start_soon(sandbox.reader.run)
         background.start_soon(sandbox.webhooks.run)
+        background.start_soon(sandbox.hooks.run)
         async with anyio.create_task_group() as listeners:
             for server, listening in zip(servers, sockets, strict=True):
                 listeners.start_soon(server.serve, [listening])

@@ -16,6 +16,7 @@ from services.sandbox.faults import Fault, Faults
 from services.sandbox.generator import generate
 from services.sandbox.qonto.oauth import OAuth as QontoOAuth
 from services.sandbox.qonto.ocr import Reader
+from services.sandbox.qonto.webhooks import Webhooks as QontoWebhooks
 from services.sandbox.quickbooks.oauth import OAuth as QuickBooksOAuth
 from services.sandbox.quickbooks.webhooks import Settings as Webhook
 from services.sandbox.quickbooks.webhooks import Webhooks
@@ -45,6 +46,7 @@ class Control:
         quickbooks: QuickBooksOAuth,
         qonto: QontoOAuth,
         reader: Reader,
+        hooks: QontoWebhooks,
     ) -> None:
         self._world = world
         self._faults = faults
@@ -54,6 +56,7 @@ class Control:
         self._quickbooks = quickbooks
         self._qonto = qonto
         self._reader = reader
+        self._hooks = hooks
 
     def routes(self) -> list[Route]:
         return [
@@ -167,4 +170,7 @@ class Control:
         company, side = company_of(self._world, request), request.path_params["side"]
         tenant = company["realm"] if side == "quickbooks" else company["organization"]
         with self._world.store.transaction():
-            return {"revoked": self._quickbooks.tokens.revoke_tenant(side, tenant)}
+            revoked = self._quickbooks.tokens.revoke_tenant(side, tenant)
+        if side == "qonto" and request.query_params.get("silent") != "true":
+            self._hooks.revoked(tenant)
+        return {"revoked": revoked}

@@ -11,7 +11,8 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     Durations are seconds. `clock_offset` is added to the clock of both providers, so that a day
     or a hundred days can pass at once. `phantom_deletes` counts down: so many answers of change data
     capture still report a live object as deleted. With `one_grant`
-    all consents to a QuickBooks company are one grant: revoking any of its tokens ends them all.
+    all consents to a QuickBooks company are one grant: revoking any of its tokens ends them all. Without `ocr_touches`
+    an invoice keeps its `updated_at` when OCR has read it.
     """
 
     clock_offset: float = 0.0
@@ -46,6 +47,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     time_filters: Literal["inclusive", "exclusive"] = "inclusive"
     ocr_delay: float = 1.0
     ocr: Literal["reads", "fails", "misreads"] = "reads"
+    ocr_touches: bool = True
     auto_match: bool = False
     transaction_attachment_delay: float = 0.5
 

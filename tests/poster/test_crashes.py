@@ -26,6 +26,7 @@ from common.settings import Settings
 from services.poster.app import connected
 from services.poster.connection import staging
 from services.poster.job import Job
+from services.poster.limits import Refusals, keep_within_limits
 from services.poster.plan import Order
 from services.poster.posting import Poster
 from services.poster.qonto import Qonto
@@ -113,7 +114,8 @@ async def life(settings: Settings, touches: int) -> AsyncIterator[tuple[Poster, 
     )
     try:
         async with wire:
-            yield Poster(bus, Qonto(wire, connected(bus, wire)), "decisions"), fuse
+            qonto = Qonto(wire, connected(bus, wire), keep_within_limits(wire, bus), Refusals(bus))
+            yield Poster(bus, qonto, "decisions"), fuse
     finally:
         del _fuses[id(bus)]
         await bus.close()

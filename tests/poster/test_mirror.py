@@ -8,7 +8,7 @@ import pytest
 
 from common.buckets import Bucket
 from common.messages import Mirror, Mirrored, Refusal
-from services.poster.mirror import Marker
+from services.poster.lists import Marker
 from tests.poster.desk import WS, Desk, bill, poster
 
 
@@ -41,17 +41,30 @@ async def test_more_than_a_page_changed_at_once_is_read_whole(desk: Desk, filter
     assert names <= {entry.id for entry in await desk.entries("invoice")}
 
 
-async def test_a_full_pass_buries_what_vanished(desk: Desk) -> None:
+async def _delete(desk: Desk, ident: str) -> None:
+    await desk.control.delete(f"/sandbox/companies/{desk.realm}/qonto/supplier_invoices/{ident}")
+
+
+async def test_what_vanished_is_buried_by_the_next_pass(desk: Desk) -> None:
     await desk.mirror()
     foreign = await desk.foreign_invoice()
-    await desk.control.delete(f"/sandbox/companies/{desk.realm}/qonto/supplier_invoices/{foreign.id}")
-    assert (await desk.mirror()).changed == 0
+    await _delete(desk, foreign.id)
+    # One that is new hides the loss in the total, not in what explains the total.
+    await desk.posting(await desk.create("1"))
+    await desk.mirror()
+    assert (await desk.entry("invoice", foreign.id)).deleted
+
+
+async def test_once_a_day_everything_is_compared_whatever_the_totals_say(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    await _delete(desk, foreign.id)
     markers = Bucket(desk.bus, "markers", Marker)
     key = f"{WS}.{desk.company['organization']}.invoices"
     kept = await markers.get(key)
     assert kept is not None
-    yesterday = msgspec.structs.replace(kept.value, full_at=kept.value.full_at - timedelta(days=2))
-    await markers.replace(key, yesterday, kept.revision)
+    blind = msgspec.structs.replace(kept.value, total=None, full_at=kept.value.full_at - timedelta(days=2))
+    await markers.replace(key, blind, kept.revision)
     assert (await desk.mirror()).changed == 1
     assert (await desk.entry("invoice", foreign.id)).deleted
 

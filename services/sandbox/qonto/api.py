@@ -12,6 +12,7 @@ from services.sandbox.limits import QONTO_ADDRESS, QONTO_UNAUTHORIZED, Windows
 from services.sandbox.qonto import attachments, bulk, invoices, transactions, wire
 from services.sandbox.qonto.oauth import SIDE, OAuth
 from services.sandbox.qonto.ocr import Reader
+from services.sandbox.qonto.webhooks import Webhooks
 from services.sandbox.store import DECODER, ENCODER, Memo
 from services.sandbox.world import World
 
@@ -48,10 +49,11 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 class Api:
-    def __init__(self, world: World, oauth: OAuth, reader: Reader) -> None:
+    def __init__(self, world: World, oauth: OAuth, reader: Reader, hooks: Webhooks) -> None:
         self._world = world
         self._oauth = oauth
         self._reader = reader
+        self._hooks = hooks
         self._windows = Windows()
 
     def routes(self) -> list[Route]:
@@ -75,6 +77,10 @@ class Api:
             self._route("GET", f"{one_transaction}/attachments", self.attached_to, *files),
             self._route("DELETE", f"{one_transaction}/attachments", self.detach, "attachment.write"),
             self._route("DELETE", f"{one_transaction}/attachments/{{attachment_id}}", self.detach, "attachment.write"),
+            self._route("POST", "/v2/webhook_subscriptions", self.subscribe, "webhook"),
+            self._route("GET", "/v2/webhook_subscriptions", self.subscriptions, "webhook"),
+            self._route("GET", "/v2/webhook_subscriptions/{id}", self.subscription, "webhook"),
+            self._route("DELETE", "/v2/webhook_subscriptions/{id}", self.unsubscribe, "webhook"),
             Route("/qonto-attachments/{id}", self.file),
         ]
 
@@ -91,6 +97,8 @@ class Api:
             except wire.Refusal as refusal:
                 if refusal.status == 401:
                     self._windows.count(QONTO_UNAUTHORIZED, _address(request))
+                if path.startswith("/v2/webhook_subscriptions"):
+                    return wire.answer(refusal.body(), refusal.status)  # the bare error, as these pages show it
                 return wire.refused(refusal)
 
         return Route(path, endpoint, methods=[method])
@@ -124,6 +132,23 @@ class Api:
     async def drop_consent(self, call: Call) -> Response:
         with self._world.store.transaction():
             self._oauth.tokens.revoke_tenant(SIDE, call.organization)
+        self._hooks.revoked(call.organization)
+        return wire.empty(204)
+
+    async def subscribe(self, call: Call) -> Response:
+        given = await call.json()
+        with self._world.store.transaction():
+            return wire.answer(self._hooks.subscribe(call.organization, given), 201)
+
+    async def subscriptions(self, call: Call) -> Response:
+        return wire.answer(self._hooks.listed(call.organization))
+
+    async def subscription(self, call: Call) -> Response:
+        return wire.answer(self._hooks.find(call.organization, call.id))
+
+    async def unsubscribe(self, call: Call) -> Response:
+        with self._world.store.transaction():
+            self._hooks.unsubscribe(call.organization, call.id)
         return wire.empty(204)
 
     async def create(self, call: Call) -> Response:

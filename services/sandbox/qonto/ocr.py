@@ -102,7 +102,10 @@ class Reader:
         self._compare(organization, row)
         if world.switches.auto_match and not row.inner["skip_matcher"]:
             self._match(organization, row)
-        invoices.store(world, organization, row)
+        if world.switches.ocr_touches:
+            invoices.store(world, organization, row)
+        else:
+            world.store.put(organization, invoices.KIND, row)
 
     def _compare(self, organization: str, row: Row) -> None:
         """Doubles: the same bytes, or the same number of the same supplier."""

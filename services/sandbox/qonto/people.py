@@ -1,11 +1,12 @@
 """What people do in Qonto's app, over the control API."""
 
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.routing import Route
 
-from services.sandbox.qonto import invoices
+from services.sandbox.qonto import invoices, transactions, wire
 from services.sandbox.routing import COMPANY, Wrong, body_of, company_of, route
 from services.sandbox.store import Row
 from services.sandbox.world import World
@@ -22,6 +23,8 @@ class People:
             route("PATCH", f"{listed}/{{id}}", self.edit),
             route("DELETE", f"{listed}/{{id}}", self.delete),
             route("POST", f"{listed}/{{id}}/approve", self.approve),
+            route("POST", f"{COMPANY}/qonto/bank_accounts", self.open_account),
+            route("POST", f"{COMPANY}/qonto/transactions", self.pay),
         ]
 
     async def invoices(self, request: Request) -> Any:
@@ -68,3 +71,32 @@ class People:
             row.body["status"] = "to_pay"
             invoices.store(self._world, organization, row)
         return row.body
+
+    async def open_account(self, request: Request) -> Any:
+        """A further bank account, empty."""
+        organization = str(company_of(self._world, request)["organization"])
+        row = self._world.store.need(organization, "organization", organization)
+        first = row.body["bank_accounts"][0]
+        zero = {"balance": 0, "balance_cents": 0, "authorized_balance": 0, "authorized_balance_cents": 0}
+        number = len(row.body["bank_accounts"]) + 1
+        account = {**first, **zero, "id": str(uuid4()), "slug": f"{first['slug'][:-1]}{number}", "main": False}
+        account |= {"name": f"Compte {number}", "updated_at": wire.stamp(self._world.now())}
+        with self._world.store.transaction():
+            row.body["bank_accounts"] = [*row.body["bank_accounts"], account]
+            self._world.store.put(organization, "organization", row)
+        return account
+
+    async def pay(self, request: Request) -> Any:
+        """A card payment of `cents` from `account` (left out: the first), settled now; its balance moves."""
+        given = await body_of(request)
+        organization = str(company_of(self._world, request)["organization"])
+        row = self._world.store.need(organization, "organization", organization)
+        accounts = {one["id"]: one for one in row.body["bank_accounts"]}
+        account = accounts.get(given.get("account", next(iter(accounts))))
+        if account is None:
+            raise Wrong("There is no such account", 404)
+        payment = transactions.payment(self._world, account, int(given.get("cents", 1000)))
+        with self._world.store.transaction():
+            self._world.store.put(organization, transactions.KIND, payment)
+            self._world.store.put(organization, "organization", row)
+        return payment.body

@@ -1,7 +1,9 @@
 """Bank transactions: read only, but for their files, which show up a moment after they were sent."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import Request
 
@@ -130,6 +132,29 @@ def detach(world: World, organization: str, ident: str, attachment_id: str | Non
         raise not_found("attachment_id", attachment_id)
     row.body["attachment_ids"] = [] if attachment_id is None else [one for one in ids if one != attachment_id]
     _store(world, organization, row)
+
+
+def payment(world: World, account: dict[str, Any], cents: int) -> Row:
+    """A card payment that settles now; moves the balance of `account`."""
+    now, ident = world.now(), str(uuid4())
+    balance = account["balance_cents"] - cents
+    money = {name: Decimal(balance) / 100 for name in ("balance", "authorized_balance")}
+    account |= {**money, "balance_cents": balance, "authorized_balance_cents": balance, "updated_at": stamp(now)}
+    amount = Decimal(cents) / 100
+    body = {
+        "id": ident, "transaction_id": f"{account['slug']}-transaction-{ident[:8]}",
+        "amount": amount, "amount_cents": cents, "settled_balance": money["balance"], "settled_balance_cents": balance,
+        "attachment_ids": [], "logo": {"small": "", "medium": ""}, "local_amount": amount, "local_amount_cents": cents,
+        "side": "debit", "operation_type": "card", "currency": account["currency"],
+        "local_currency": account["currency"], "label": "CARTE IMAGINAIRE", "clean_counterparty_name": "Imaginaire",
+        "settled_at": stamp(now), "emitted_at": stamp(now), "created_at": stamp(now), "updated_at": stamp(now),
+        "status": "completed", "note": None, "reference": None, "vat_amount": None, "vat_amount_cents": None,
+        "vat_rate": None, "initiator_id": None, "label_ids": [], "attachment_lost": False, "attachment_required": True,
+        "card_last_digits": "0000", "category": "other_expense", "cashflow_category": None,
+        "cashflow_subcategory": None, "subject_type": "Card", "bank_account_id": account["id"],
+        "is_external_transaction": False,
+    }  # fmt: skip
+    return Row(ident, body, now, now)
 
 
 def _store(world: World, organization: str, row: Row) -> None:
