@@ -6,9 +6,10 @@ bills. Where there is no whole mirror yet, each bill is looked for by its file n
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import anyio
 import msgspec
@@ -17,7 +18,7 @@ import structlog
 from common import codec, subjects
 from common.buckets import Bucket
 from common.bus import PUBLISH_TIMEOUT, Bus
-from common.errors import RetryLater
+from common.errors import RetryLater, cause
 from common.inbox import END, NO_MESSAGES, Inbox, status
 from common.messages import Entry
 from services.poster.lists import Marker
@@ -124,10 +125,7 @@ class LastLook:
                 except Missing:
                     log.info("poster.entry_gone", workspace=workspace, entry=ident)
 
-        async with anyio.create_task_group() as group:
-            for origin, several in idents.items():
-                for ident in several:
-                    group.start_soon(fetch, origin, ident)
+        await _all_of(partial(fetch, origin, ident) for origin, several in idents.items() for ident in several)
         return found
 
     async def _by_name(self, workspace: str, origins: Collection[str]) -> dict[str, list[Entry]]:
@@ -138,7 +136,15 @@ class LastLook:
             async with limit:
                 found[origin] = await self._qonto.named(workspace, f"QBO-{origin}-r")
 
-        async with anyio.create_task_group() as group:
-            for origin in origins:
-                group.start_soon(search, origin)
+        await _all_of(partial(search, origin) for origin in origins)
         return found
+
+
+async def _all_of(looks: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Look in several places; what kept one of them from it is raised as it is."""
+    try:
+        async with anyio.create_task_group() as group:
+            for look in looks:
+                group.start_soon(look)
+    except ExceptionGroup as errors:
+        raise cause(errors) from None
