@@ -333,6 +333,9 @@ class Pull(Generic[T]):
             raise Refused(f"{asked.workspace} has no failure {asked.id}", fix="`weir failures` lists those there are")
         if kept.message.resolved_at is not None:
             return Retried(failure=kept.message)
+        how = (await failures.overtaken([kept.message])).get(kept.message.subject)
+        if how is not None:
+            return Retried(failure=await failures.resolve(kept, how))
         if not kept.message.retryable:
             raise Refused(f"{asked.id} cannot be tried again: its message is gone", fix=kept.message.fix)
         message = await failures.message(kept.message)

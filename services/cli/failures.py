@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 import anyio
+import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import Progress
@@ -128,7 +129,8 @@ async def _known(bus: Bus, workspace: str, ident: str) -> Failure:
     kept = await Failures(bus).get(workspace, ident)
     if kept is None:
         raise UserError(f"{workspace} has no failure {ident}; `weir failures ls {workspace}` lists those there are")
-    return kept.message
+    how = (await Failures(bus).overtaken([kept.message])).get(kept.message.subject)
+    return kept.message if how is None else msgspec.structs.replace(kept.message, resolution=how)
 
 
 async def _retry(workspace: str, ident: str, by: str) -> Failure:
@@ -140,10 +142,8 @@ async def _retry_all(workspace: str, limit: int, by: str) -> tuple[list[Failure]
     async with _bus() as bus:
         standing = await Failures(bus).standing(workspace)
         due = [one for one in standing if one.retryable][:limit]
-        tried: list[Failure] = []
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            for one in progress.track(due, description=f"{workspace}: trying again"):
-                tried.append(await _again(bus, one, by))
+            tried = [await _again(bus, one, by) for one in progress.track(due, description="Trying again")]
         return tried, len(standing) - len(due)
 
 
@@ -155,7 +155,7 @@ async def _again(bus: Bus, failure: Failure, by: str) -> Failure:
         case Retried(failure=after):
             return after
         case Refusal(why=why, fix=fix):
-            raise RetryLater(f"{why}; {fix}" if fix else why)
+            return msgspec.structs.replace(failure, why=f"it was not tried again: {why}", fix=fix)
         case _:
             raise RetryLater(f"an answer of another kind came: {type(answer).__name__}")
 
@@ -208,7 +208,7 @@ def _whole(console: Console, failure: Failure) -> None:
         "given up": f"{failure.attempts} times",
         "retry": f"weir failures retry {failure.workspace} {failure.id}" if failure.retryable else "not from here",
         "message": f"{failure.subject} ({failure.stream} {failure.sequence})",
-        "over": f"{said(failure.resolved_at)}, {failure.resolution}" if failure.resolved_at is not None else None,
+        "over": f"{said(failure.resolved_at)}, {failure.resolution}" if failure.resolved_at else failure.resolution,
     }
     console.print(Text(failure.id, "bold"))
     for name, value in rows.items():
