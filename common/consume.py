@@ -26,7 +26,7 @@ from common import codec, subjects
 from common.bus import Bus
 from common.errors import ATTEMPTS, AskPerson, Fatal, Fate, Refused, Verdict, WeirError, verdict
 from common.failures import Failures
-from common.inbox import EXPIRED, HEARTBEAT, Inbox, status
+from common.inbox import EXPIRED, HEARTBEAT, Inbox, position, status
 from common.messages import Answer, Failure, Notice, Retried, Retry, now
 from common.topology import ACK_WAIT, Consumer
 
@@ -305,11 +305,12 @@ class Pull(Generic[T]):
     async def _hand_over(self, messages: Sequence[Msg]) -> None:
         good: list[Delivery[T]] = []
         for raw in messages:
+            at = position(raw)
             delivery: Delivery[Any] = Delivery(
                 message=None,
                 subject=raw.subject,
-                sequence=raw.metadata.sequence.stream,
-                attempt=raw.metadata.num_delivered or 1,
+                sequence=at.stream,
+                attempt=at.attempt,
                 consumer=self._consumer,
                 bus=self._bus,
                 raw=raw,

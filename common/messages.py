@@ -270,7 +270,8 @@ class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
 
     `amount` is positive in `currency`; `local_amount` is what the counterparty asked for when it differs.
     `origin` is the record key of the bill Weir made the entry for, read from the file name, `revision` its
-    revision. `matched` holds, for an invoice, the transactions Qonto matched it with.
+    revision. `category` is what Qonto takes an invoice's document for. `matched` holds, for an invoice, the
+    transactions Qonto matched it with.
     """
 
     workspace: str
@@ -296,6 +297,7 @@ class Entry(Message, frozen=True, kw_only=True, tag="entry.1"):
     paid_on: date | None = None
     vat_number: str | None = None
     iban: str | None = None
+    category: str | None = None
     credit_note: bool = False
     has_duplicates: bool = False
     file_name: str | None = None
@@ -333,9 +335,9 @@ class Candidate(Part, frozen=True, kw_only=True):
 
     `score` is the probability that it is, the other candidates and "none of them" being what else may be true;
     `alone` is the probability had it no competitors. `same_identity` says that the VAT number or IBAN is the same,
-    `also` names the entries that are one with it. `taken_by` is a bill with a better or equal right to it, which it
-    serves already if `claimed`, and whose number it shows if `numbered`. Where `alike`, nothing should be created
-    beside it unasked; a person who was shown it for this bill and chose otherwise has `turned_down` the entry.
+    `also` names the entries that are one with it. `free` is the probability that no other bill is its document;
+    `taken_by` is the bill that wants it most, which it serves already if `claimed`. Where `alike`, nothing should be
+    created beside it unasked; a person who was shown it for this bill and chose otherwise has `turned_down` the entry.
     """
 
     entry: str
@@ -345,9 +347,9 @@ class Candidate(Part, frozen=True, kw_only=True):
     alone: float = 0.0
     same_identity: bool = False
     also: tuple[str, ...] = ()
+    free: float = 1.0
     taken_by: str | None = None
     claimed: bool = False
-    numbered: bool = False
     alike: bool = False
     turned_down: bool = False
 
@@ -404,7 +406,8 @@ class Grounds(Part, frozen=True, kw_only=True):
     the entry it was linked to is gone. `copy_of` is a bill of which this is a second entry; `holds` are the
     policy's reasons to ask a person, `blocked` whether it refuses the vendor. `remittance` says in words which payments
     make up the bill or pay it with others, `held_back` why the self-check holds the vendor's bills. `rest` are the odds
-    of all candidates that are not shown.
+    of all candidates that are not shown. `presence` and `coincidence` are what is usual in the workspace, as log-odds:
+    how many of its bills Qonto holds, and how rarely other documents have the same amount on the same days.
     """
 
     before: Literal["nothing", "made", "linked", "gone"] = "nothing"
@@ -414,6 +417,8 @@ class Grounds(Part, frozen=True, kw_only=True):
     remittance: str | None = None
     held_back: str | None = None
     rest: float = 0.0
+    presence: float = 0.0
+    coincidence: float = 0.0
 
 
 class Decision(Message, frozen=True, kw_only=True, tag="decision.1"):

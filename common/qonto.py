@@ -275,6 +275,7 @@ def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:
         paid_on=maybe_date(shape.payment_date, f"supplier invoice {shape.id}: payment_date"),
         vat_number=shape.vat_number or shape.tin or None,
         iban=shape.iban or None,
+        category=shape.attachment_category,
         credit_note=bool(shape.is_credit_note) or shape.attachment_category == "CREDIT_NOTE",
         has_duplicates=bool(shape.has_duplicates),
         file_name=shape.file_name,

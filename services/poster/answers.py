@@ -16,7 +16,7 @@ from services.poster.entries import Entries
 from services.poster.job import Job
 from services.poster.plan import Order
 from services.poster.posting import Poster, pause
-from services.poster.reviews import Reviews
+from services.poster.reviews import READ_BACK, Reviews
 
 OUTCOMES: dict[str, ReviewOutcome] = {"create": "created", "link": "linked", "refuse": "refused"}
 """What an answer comes to when it is carried out."""
@@ -74,7 +74,8 @@ class Answers:
         try:
             question = await self._open(asked, answer)
             record = await self._record(workspace, key, question)
-            if answer.action == "refuse":
+            takes_back = answer.action == "refuse" and question.gate == READ_BACK
+            if answer.action == "refuse" and not takes_back:
                 await self._reviews.close(question, OUTCOMES[answer.action], by=answer.by, why=answer.note)
                 return
             entry = await self._entry(workspace, key, answer)
@@ -86,7 +87,7 @@ class Answers:
             workspace=workspace,
             realm=question.realm,
             bill=question.bill,
-            action=answer.action,
+            action="withdraw" if takes_back else answer.action,
             record_seq=record.sequence,
             record_hash=record.message.content_hash,
             source=question,

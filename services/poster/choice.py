@@ -18,6 +18,9 @@ from common.messages import Bill, Document, Record
 LARGEST = 10 * 1024 * 1024
 """Bytes; Qonto takes no larger file."""
 
+REDUCIBLE = 100 * 1024 * 1024
+"""Bytes up to which a file may be made small enough; QuickBooks takes no larger one."""
+
 TYPES = {"application/pdf": "pdf", "image/jpeg": "jpg", "image/png": "png"}
 """What Qonto takes, with the extension of the file name."""
 
@@ -124,7 +127,7 @@ def choose(record: Record) -> Choice:
         for document, why in sorted(refused, key=lambda item: (len(item[0].attachable), item[0].attachable, item[1]))
     ]
     if not ranked:
-        note = f"drawn from the bill, as Qonto does not take its documents: {_listed(passed)}" if passed else None
+        note = f"drawn from the bill, as none of its files can be used: {_listed(passed)}" if passed else None
         return Choice(document=None, note=note)
     best, *others = ranked
     if not others and not passed:
@@ -134,11 +137,19 @@ def choose(record: Record) -> Choice:
     return Choice(document=best.document, note=note)
 
 
+def flawed(document: Document, flaw: str) -> Document:
+    """The document once it is known by its bytes that it cannot be used; `flaw` completes "the file …"."""
+    return msgspec.structs.replace(document, content_type=f"{document.content_type}; {flaw}")
+
+
 def refusal(document: Document) -> str | None:
-    """Why Qonto does not take the file, or None."""
-    if document.content_type not in TYPES:
-        return f"is {document.content_type}"
-    return None if 0 < document.size <= LARGEST else f"has {document.size} bytes"
+    """Why the file cannot be the bill's document, or None."""
+    content_type, _, flaw = document.content_type.partition("; ")
+    if flaw:
+        return flaw
+    if content_type not in TYPES:
+        return f"is {content_type}"
+    return None if 0 < document.size <= REDUCIBLE else f"has {document.size} bytes"
 
 
 def weigh(document: Document, number: str | None) -> Weighed:

@@ -66,7 +66,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idempotency key, `sent_at` when its request may first have left. `entry` stands in Qonto for the bill and
     `document` is the hash of what it shows; `made` says that Weir made it, `paid` that Weir marked it as paid.
     `replaced` is the entry a supersede has still to retire, `retired` the one it did. `outcome` is what became
-    of `decision`.
+    of `decision`. `checked` names the versions of entry and bill that were compared after Qonto had read the
+    document, `differs` says what a person was asked about then, after the id of the entry.
     """
 
     state: State
@@ -90,7 +91,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retired: str | None = None
     paid: bool = False
     review: str | None = None
-    checked_at: datetime | None = None
+    checked: str | None = None
+    differs: str | None = None
     outcome: Outcome | None = None
     verified_at: datetime | None = None
     why: str | None = None

@@ -40,6 +40,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """The record key of the bill."""
         return f"{self.realm}-{self.bill}"
 
+    @property
+    def withdrawal(self) -> str:
+        """The note of an entry that is taken back."""
+        return f"Taken back by {self.by}" if self.by is not None else "Deleted in QuickBooks"
+
     @classmethod
     def of(cls, decision: Decision) -> "Order":
         """The order a decision gives."""
@@ -134,6 +139,9 @@ def plan(page: Page | None, order: Order, record: Record, document: str | None, 
 
 
 def _anew(page: Page | None, order: Order, document: str | None) -> Effect:
+    taken_back = page is not None and page.state == "withdrawn" and page.review is not None
+    if taken_back and page is not None and page.document == document and order.by is None:
+        return Nothing("a person took its entry back; the bill has not changed since")
     match order.action:
         case "create":
             return Create(next_revision(page, document))

@@ -18,6 +18,7 @@ from services.poster.job import Job, each
 from services.poster.ledger import Ledger
 from services.poster.plan import Ask, LinkTo, Nothing, Order, Stale, Withdraw, plan
 from services.poster.qonto import Qonto
+from services.poster.readback import ReadBack
 from services.poster.records import Records
 from services.poster.reviews import Reviews
 from services.poster.telling import Telling
@@ -39,6 +40,7 @@ class Poster:
         self._entries = Entries(bus)
         self._records = Records(bus)
         self._reviews = Reviews(bus)
+        self._read_back = ReadBack(bus)
         self._effects = Effects(qonto, self._ledger, claims, self._records, self._entries)
         self._telling = Telling(bus, self._ledger, self._entries)
         self._uploading = Uploading(qonto, self._ledger, claims, self._records, self._effects, self._telling)
@@ -49,6 +51,7 @@ class Poster:
             jobs = await self.carry_out([Order.of(delivery.message) for delivery in wave])
             acted = [job.order for job in jobs if job.posting is not None and job.posting.outcome != "stale"]
             await self._reviews.supersede(acted)
+            await self._read_back.after(jobs)
             for delivery, job in zip(wave, jobs, strict=True):
                 if job.error is None:
                     await delivery.done()
@@ -100,7 +103,7 @@ class Poster:
             case Ask(gate=gate, why=why):
                 raise AskPerson(gate, why)
             case Withdraw():
-                await self._telling.settle(job, "withdrawn", await self._effects.withdraw(job, "Deleted in QuickBooks"))
+                await self._telling.settle(job, "withdrawn", await self._effects.withdraw(job, job.order.withdrawal))
             case LinkTo() as target:
                 await self._link(job, target)
             case _:

@@ -1,85 +1,133 @@
-"""What Qonto has read in a document Weir uploaded, compared with the bill it stands for.
+"""Once Qonto has read a document Weir uploaded, a person is asked about what it read otherwise than the bill says.
 
-The reading comes later than the upload. A conflict raises a review, once per entry and reading.
+The reading comes later than the upload, people change it in Qonto, and bills change in QuickBooks: so it is
+compared whenever either side changed. The question is asked once for what differs, whatever passes of the mirror
+follow, and closed when nothing differs any more or the entry no longer stands for the bill. What was asked is
+on the bill's ledger page.
 """
 
 import hashlib
-import re
-import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import structlog
 
 from common import subjects
+from common.buckets import Documents, Kept
 from common.bus import Bus
-from common.messages import Bill, Candidate, Entry, Record, ReviewRequested, now
-from services.poster.document import choose, shown
+from common.messages import Bill, Candidate, Entry, Record, ReviewRequested, Vendor, now, said
+from services.poster.document import Papers, shown
+from services.poster.job import Job
 from services.poster.ledger import Fenced, Ledger, Page
-from services.poster.reviews import Reviews
+from services.poster.reading import Reading, alike, compared
+from services.poster.reviews import READ_BACK, Reviews
 
 log = structlog.get_logger()
 
-GATE = "read-back differs"
-
-
-def differences(bill: Bill, entry: Entry, *, drawn: bool, first: bool) -> list[str]:
-    """What the reading contradicts; a field that was not read contradicts nothing.
-
-    What Weir drew itself says what the bill says: only doubles are looked for. A later revision is a double
-    of the one it replaced by design.
-    """
-    found: list[str] = []
-    if not drawn:
-        if entry.amount is not None and entry.amount != bill.total:
-            found.append(f"amount {entry.amount} {entry.currency or ''} instead of {bill.total} {bill.currency}")
-        elif entry.amount is not None and entry.currency is not None and entry.currency != bill.currency:
-            found.append(f"currency {entry.currency} instead of {bill.currency}")
-        if entry.number and bill.number and _plain(entry.number) != _plain(bill.number):
-            found.append(f"number {entry.number} instead of {bill.number}")
-    if entry.has_duplicates and first:
-        found.append("Qonto takes it for a duplicate")
-    return found
-
-
-def _plain(number: str) -> str:
-    folded = unicodedata.normalize("NFKD", number).casefold()
-    return re.sub(r"[\W_]+", "", folded)
+PATIENCE = timedelta(days=1)
+"""Qonto reads within seconds; what it has not read after a day waits for a person."""
+MEANING = (
+    "answer create to let the entry stand as it is, refuse to have it rejected in Qonto, "
+    "link to let another entry stand for the bill"
+)
+_ASKED = 500
+_TWINS = 5
+"""Duplicates that are named."""
 
 
 class ReadBack:
-    """Compares readings as the mirror meets them."""
+    """Compares readings as the mirror meets them, and after orders that left an entry standing."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._ledger = Ledger(bus, f"{bus.instance}.mirror")
         self._reviews = Reviews(bus)
+        self._papers = Papers(Documents(bus))
 
-    async def check(self, entries: list[Entry]) -> None:
-        """Raise a review for each of Weir's entries whose reading contradicts its bill."""
+    async def check(self, entries: Sequence[Entry]) -> None:
+        """Bring the questions about these entries in line with what they say now."""
         for entry in entries:
-            if entry.kind == "invoice" and entry.origin is not None and entry.analyzed_at is not None and entry.live:
+            if entry.kind == "invoice" and entry.origin is not None:
                 await self._check(entry, entry.origin)
+
+    async def after(self, jobs: Iterable[Job]) -> None:
+        """The same for bills about whose entries something was asked and something was done just now."""
+        await self.check(
+            [
+                job.entry
+                for job in jobs
+                if job.entry is not None and job.kept is not None and job.kept.value.differs is not None
+            ]
+        )
 
     async def _check(self, entry: Entry, origin: str) -> None:
         realm, bill_id = subjects.RecordKey.parse(origin)
         kept = await self._ledger.read(Ledger.key(entry.workspace, realm, bill_id))
-        if kept is None or not _to_check(kept.value, entry):
+        if kept is None or kept.value.open:
             return
-        name = subjects.record(self._bus.region, entry.workspace, "bill", origin)
-        stored = (await self._bus.latest(self._bus.topology.records, [name], Record)).get(name)
-        record = stored.message if stored is not None else None
-        if record is None or not isinstance(record.body, Bill) or shown(record) != kept.value.document:
-            return  # the bill changed since: its next revision is compared
-        drawn = choose(record).document is None
-        found = differences(record.body, entry, drawn=drawn, first=kept.value.revision == 1)
-        if found:
-            await self._ask(entry, record, record.body, "; ".join(found))
         try:
-            await self._ledger.move(kept, kept.value.state, checked_at=entry.analyzed_at)
+            page = kept.value
+            if page.differs is not None and _void(page, entry):
+                await self._close(entry.workspace, origin, page, "its entry no longer stands for the bill")
+                kept = await self._ledger.move(kept, page.state, differs=None, checked=None)
+            if _stands(kept.value, entry) and (entry.analyzed_at is not None or _overdue(entry)):
+                await self._compare(entry, origin, kept)
         except Fenced:
             log.info("poster.check_repeated", entry=entry.id)
 
-    async def _ask(self, entry: Entry, record: Record, bill: Bill, what: str) -> None:
-        identity = f"{entry.id}|{entry.analyzed_at}|{GATE}"
+    async def _compare(self, entry: Entry, origin: str, kept: Kept[Page]) -> None:
+        page = kept.value
+        record, vendor = await self._bill(entry.workspace, origin)
+        if record is None or not isinstance(record.body, Bill):
+            return
+        version = f"{entry.updated_at.isoformat()} {record.content_hash}"
+        if page.checked == version or shown(await self._papers.settled(record)) != page.document:
+            return  # compared before, or the bill's next revision is on its way
+        if entry.analyzed_at is None:
+            since = said(entry.created_at or entry.updated_at)
+            twins: tuple[Entry, ...] = ()
+            reading = Reading((f"Qonto has not read the document since {since}",), {})
+        else:
+            twins = await self._twins(entry, page) if entry.has_duplicates else ()
+            reading = compared(record.body, vendor, entry, twins)
+        differs = f"{entry.id}: {'; '.join(reading.differs)}" if reading.differs else None
+        if differs != page.differs:
+            if page.differs is not None:
+                news = "something else differs now" if differs else "Qonto now has what the bill says"
+                await self._close(entry.workspace, origin, page, news)
+            if differs is not None:
+                await self._ask(entry, record, record.body, reading, twins)
+        await self._ledger.move(kept, page.state, checked=version, differs=differs)
+
+    async def _bill(self, workspace: str, origin: str) -> tuple[Record | None, Vendor | None]:
+        """The bill's record and its vendor, as QuickBooks has them now."""
+        region, stream = self._bus.region, self._bus.topology.records
+        name = subjects.record(region, workspace, "bill", origin)
+        stored = (await self._bus.latest(stream, [name], Record)).get(name)
+        record = stored.message if stored is not None else None
+        if record is None or not isinstance(record.body, Bill):
+            return record, None
+        name = subjects.record(region, workspace, "vendor", f"{record.realm}-{record.body.vendor.id}")
+        found = (await self._bus.latest(stream, [name], Record)).get(name)
+        body = found.message.body if found is not None else None
+        return record, body if isinstance(body, Vendor) else None
+
+    async def _twins(self, entry: Entry, page: Page) -> tuple[Entry, ...]:
+        """Other live invoices that Qonto may take this one for: it says that there are some, not which."""
+        stream = self._bus.topology.entries
+        names = sorted(await self._bus.subjects(stream, f"{self._bus.region}.entry.{entry.workspace}.invoice.*"))
+        own = {entry.id, page.retired, page.replaced}
+        found: list[Entry] = []
+        for start in range(0, len(names), _ASKED):
+            for stored in (await self._bus.latest(stream, names[start : start + _ASKED], Entry)).values():
+                other = stored.message
+                if other.live and other.id not in own and other.origin != entry.origin and alike(entry, other):
+                    found.append(other)
+        return tuple(found[:_TWINS])
+
+    async def _ask(self, entry: Entry, record: Record, bill: Bill, reading: Reading, twins: Sequence[Entry]) -> None:
+        what = "; ".join(reading.differs)
+        identity = f"{entry.id}|{READ_BACK}|{what}|{entry.updated_at.isoformat()}"
         request = ReviewRequested(
             review=hashlib.sha256(identity.encode()).hexdigest()[:32],
             workspace=entry.workspace,
@@ -89,13 +137,44 @@ class ReadBack:
             score=0.0,
             why=f"Qonto read the uploaded document differently: {what}",
             summary=bill,
-            gate=GATE,
-            candidates=(Candidate(entry=entry.id, kind="invoice", score=0.0, fields={}),),
+            gate=READ_BACK,
+            counterfactual=MEANING,
+            candidates=(
+                Candidate(entry=entry.id, kind="invoice", score=0.0, fields=reading.fields),
+                *(
+                    Candidate(entry=twin.id, kind="invoice", score=0.0, fields={}, taken_by=twin.origin)
+                    for twin in twins
+                ),
+            ),
         )
         newest = await self._reviews.newest(entry.workspace, record.key)
         if newest is None or newest.message.review != request.review:
             await self._reviews.publish(request)
 
+    async def _close(self, workspace: str, origin: str, page: Page, why: str) -> None:
+        """Close what was asked about the entry, unless somebody answered or something else was asked since."""
+        newest = await self._reviews.newest(workspace, origin)
+        if newest is None or newest.message.gate != READ_BACK:
+            return
+        about = [candidate.entry for candidate in newest.message.candidates[:1]]
+        if about == [_about(page)] and await self._reviews.closing(newest) is None:
+            await self._reviews.close(newest.message, "superseded", why=why)
 
-def _to_check(page: Page, entry: Entry) -> bool:
-    return page.entry == entry.id and page.state == "verified" and page.checked_at != entry.analyzed_at
+
+def _about(page: Page) -> str:
+    """The entry that the question on the page is about."""
+    return (page.differs or "").partition(":")[0]
+
+
+def _void(page: Page, entry: Entry) -> bool:
+    """Whether the entry that was asked about no longer stands for the bill."""
+    about = _about(page)
+    return about != page.entry or page.state != "verified" or (about == entry.id and not entry.live)
+
+
+def _stands(page: Page, entry: Entry) -> bool:
+    return page.entry == entry.id and page.state == "verified" and page.made and entry.live
+
+
+def _overdue(entry: Entry) -> bool:
+    return now() - (entry.created_at or entry.updated_at) >= PATIENCE

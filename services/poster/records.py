@@ -7,8 +7,8 @@ from common.buckets import Documents
 from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import Company, Record, RecordKind, Vendor, now
-from services.poster.document import File, load
-from services.poster.job import Job
+from services.poster.document import File, Papers
+from services.poster.job import Job, each
 from services.poster.plan import Order, paid_on
 
 
@@ -17,10 +17,10 @@ class Records:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._documents = Documents(bus)
+        self._papers = Papers(Documents(bus))
 
     async def fill(self, jobs: list[Job]) -> None:
-        """Give every job its record; those whose record is not there (yet) end with RetryLater."""
+        """Give every job its record, its files known by their bytes; RetryLater where one is not there (yet)."""
         names = {self._subject(job.order, "bill", job.order.key): job for job in jobs}
         found = await self._bus.latest(self._bus.topology.records, names, Record)
         for name, job in names.items():
@@ -29,6 +29,11 @@ class Records:
                 job.error = RetryLater(f"bill {job.order.key} is not in the records yet")
             else:
                 job.record = stored.message
+        await each([job for job in jobs if job.record is not None], self._settle)
+
+    async def _settle(self, job: Job) -> None:
+        if job.record is not None:
+            job.record = await self._papers.settled(job.record)
 
     async def payment_day(self, job: Job) -> date:
         """When the bill was paid, as the accounts have it."""
@@ -53,8 +58,7 @@ class Records:
         company = await self._bus.newest(self._bus.topology.records, pattern, Record)
         vendor = next((stored.message.body for stored in vendors.values()), None)
         buyer = company.message.body if company is not None and company.message.realm == order.realm else None
-        return await load(
-            self._documents,
+        return await self._papers.file(
             job.record,
             vendor if isinstance(vendor, Vendor) else None,
             buyer if isinstance(buyer, Company) else None,

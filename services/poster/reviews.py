@@ -18,6 +18,9 @@ from services.poster.plan import Order
 
 log = structlog.get_logger()
 
+READ_BACK = "read-back differs"
+"""The gate of questions about how Qonto read a document; they stay while the entry stands, see `readback`."""
+
 
 class Reviews:
     """The reviews of all workspaces, as the public subjects tell them."""
@@ -137,6 +140,8 @@ class Reviews:
             order = wanted[name]
             decided_at = getattr(order.source, "decided_at", None)
             if decided_at is None or asked.message.requested_at >= decided_at or await self.closing(asked):
+                continue
+            if asked.message.gate == READ_BACK:
                 continue
             await self.close(asked.message, "superseded", why=f"a later decision: {order.action}")
 

@@ -15,7 +15,7 @@ from common.messages import Candidate, Decision, Policy, said
 from common.settings import load
 from services.scorer.matching import model
 from services.scorer.matching.decide import per_cent
-from services.scorer.matching.reproduce import differences
+from services.scorer.matching.reproduce import differences, weights_of
 
 DIFFERS = 1
 """Exit code where something else comes out."""
@@ -111,13 +111,13 @@ def _show(console: Console, decision: Decision, differ: list[str]) -> None:
 def _weights(decision: Decision) -> model.Weights:
     """Those it was made by; today's where this release does not have them."""
     try:
-        return model.weights(decision.model_version)
+        return weights_of(decision)
     except UserError:
         return model.weights()
 
 
 def _table(candidate: Candidate, weights: model.Weights) -> Table:
-    taken = f", wanted by bill {candidate.taken_by}" if candidate.taken_by else ""
+    taken = f", {per_cent(candidate.free)} free of bill {candidate.taken_by}" if candidate.taken_by else ""
     title = f"{candidate.kind} {candidate.entry}: {per_cent(candidate.score)}, {per_cent(candidate.alone)} alone{taken}"
     table = Table("field", "bill", "Qonto", "agreement", "log-odds", "", title=title, title_justify="left")
     for name, compared in candidate.fields.items():
@@ -127,7 +127,14 @@ def _table(candidate: Candidate, weights: model.Weights) -> Table:
         )
     if candidate.same_identity:
         table.add_row("VAT number or IBAN", "", "", "the same", f"{weights.identity:+.2f}", "")
+    scores = {name: compared.score for name, compared in candidate.fields.items()}
+    accident = weights.coincidence(scores.get("amount"), scores.get("date"))
+    if accident:
+        table.add_row("amount and date together", "", "", "", f"{accident:+.2f}", "by how often they agree by accident")
     table.add_row("before anything is compared", "", "", "", f"{weights.prior:+.2f}", "")
+    if weights.habits.presence:
+        usual = "by how many bills Qonto holds here"
+        table.add_row("as is usual here", "", "", "", f"{weights.habits.presence:+.2f}", usual)
     return table
 
 

@@ -22,14 +22,19 @@ from services.scorer.views import Views
 
 log = structlog.get_logger()
 
-PATIENCE = 0.5
-"""Seconds a batch waits for a view; what takes longer is loaded in the background, and its bills come again."""
+PATIENCE = 2.0
+"""Seconds a batch waits for a view; what takes longer is loaded in the background, and its bills come again.
+
+Some thirty thousand messages: a backlog after a busy hour is read within it, and its bills need not come twice.
+"""
 _AGAIN = 0.5
-"""Seconds until bills of a workspace that is being loaded come again."""
+"""Seconds until bills come again whose decisions others kept overtaking."""
+_LOADS_AT_MOST = 4.0
+"""Most seconds until bills come again whose workspace is being loaded: handing them back costs what loading needs."""
 _WAITS_AT_MOST = 30.0
 """Most seconds until bills come again that wait for entries."""
-_SLICE = 64
-"""Bills that are prepared and judged together."""
+_SLICE = 200
+"""Bills that are prepared together, which makes each of them cheaper, and holds up whatever else waits for as long."""
 _ROOM = 4096
 """Bytes that headers may take of what the broker accepts as one message."""
 
@@ -103,7 +108,7 @@ class Scoring:
         try:
             if view.loading or not await view.read(within=PATIENCE):
                 await self.views.load(view)
-                await _set_aside(lane, "its view is being loaded", _AGAIN)
+                await _set_aside(lane, "its view is being loaded", _LOADS_AT_MOST)
                 return
         except RetryLater as error:
             await _set_aside(lane, str(error))
@@ -193,11 +198,11 @@ def _lanes(deliveries: Iterable[Delivery[Head]]) -> dict[str, Lane]:
     return dict(lanes)
 
 
-async def _set_aside(lane: Lane, why: str, seconds: float | None = None) -> None:
-    """Have bills delivered again later; ever later where `seconds` is not given."""
+async def _set_aside(lane: Lane, why: str, at_most: float = _WAITS_AT_MOST) -> None:
+    """Have bills delivered again later, ever later up to `at_most` seconds."""
     log.info("scorer.waits", workspace=lane[0].message.workspace, bills=len(lane), why=why)
     for delivery in lane:
-        await delivery.later(backoff(delivery.attempt, first=0.25, cap=_WAITS_AT_MOST) if seconds is None else seconds)
+        await delivery.later(backoff(delivery.attempt, first=0.25, cap=at_most))
 
 
 def _unfit(view: View, delivery: Delivery[Head]) -> Exception | None:

@@ -20,7 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from common import codec
 from common.bus import PUBLISH_TIMEOUT, Bus
 from common.errors import RetryLater
-from common.inbox import NO_MESSAGES, Inbox, status
+from common.inbox import NO_MESSAGES, Inbox, position, status
 from common.messages import Claim, Entry, Lessons, Policy, Record, SelfCheck
 from services.scorer.matching.books import Books
 from services.scorer.pace import Pace
@@ -57,13 +57,13 @@ class _Feed:
             raise RetryLater(f"{self.stream} does not answer ({error!r})") from error
         async with pace:
             for message in messages:
-                sequence = message.metadata.sequence
+                at = position(message)
                 self._delivered += 1
-                if sequence.consumer != self._delivered:
+                if at.consumer != self._delivered:
                     self._next = None  # a reconnection swallowed something: go on behind what was read
                     return False
                 self.take(message)
-                self.reached = sequence.stream
+                self.reached = at.stream
                 await pace.rest()
         if len(messages) == _PAGE:
             # A large view is many objects that stay. The collector would walk over all of them again and again, half
@@ -194,7 +194,7 @@ class View:
                 self.unreadable.pop(message.subject, None)
             except (msgspec.MsgspecError, ValueError) as error:
                 # A view that stopped here would hold up the workspace for ever; what it cannot read it cannot use.
-                self.unreadable[message.subject] = (message.metadata.sequence.stream, error)
+                self.unreadable[message.subject] = (position(message).stream, error)
                 log.warning("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
 
         return _Feed(self.bus, stream, subject, safely)

@@ -3,13 +3,17 @@
     python -m tests.bench.bench_service [bills] [entries]
 
 Everything is real: a broker that fsyncs every write, and processes of their own. The baseline is what one
-writes first: a FastStream subscriber that takes batches of 200, decodes each bill and publishes it again, each
-publish awaited (all of a batch at once), then acknowledges. The scorer does all its work: it reads the bills
-into its books, scores each against all entries, publishes decisions and reviews, acknowledges. Both begin warm,
-with the backlog waiting, and end when the broker counts nothing outstanding.
+writes first: a FastStream subscriber that takes batches of 200, decodes each bill and publishes it again with an
+acknowledgement of its own, then acknowledges the batch. It runs twice: once each publish waits for the one before,
+and once, which is the ratio that counts, all of a batch are on their way at a time. The scorer does all its work: it
+reads the bills into its books, scores each against all entries, publishes decisions and reviews, acknowledges. All
+begin warm, with the backlog waiting, and end when the broker counts nothing outstanding.
+
+Two scorers share a machine's cores with the broker and with this bench. What does not depend on the number of cores
+is the computing that a bill takes of all scorers together: where it does not grow with a second scorer, each does half
+of the work. It does grow by what both have to read, since each keeps the books whole.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -20,11 +24,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
+import psutil
 import structlog
 from faststream import AckPolicy, FastStream
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
@@ -46,11 +52,19 @@ from tests.scorer.cases import MAY, WS, bill, invoice, vendor
 BILLS, ENTRIES = 10_000, 10_000
 PAGE = 1000
 BATCH = 200
-REPUBLISHER = "republisher"
-"""The baseline's durable, and the argument that makes this module run as it."""
+REPUBLISHER, IN_TURN = "republisher", "in-turn"
+"""The baseline's durable, and the arguments that make this module run as it: all of a batch at a time, or in turn."""
 PLUMBING = "plumbing"
 """The argument that makes it run as a scorer whose judge compares nothing: what the service itself costs."""
 _SAMPLE = 2_000
+
+
+class Work(NamedTuple):
+    """Bills a second, and the seconds of computing that each took of the processes at work and of the broker."""
+
+    rate: float
+    cost: float
+    broker: float
 
 
 def world(bills: int, entries: int) -> tuple[list[Record], list[Entry]]:
@@ -86,8 +100,8 @@ def world(bills: int, entries: int) -> tuple[list[Record], list[Entry]]:
     return records, held
 
 
-async def republish(settings: Settings) -> None:
-    """The baseline, until it is stopped."""
+async def republish(settings: Settings, *, at_a_time: int) -> None:
+    """The baseline, until it is stopped; so many publishes may be on their way `at_a_time`."""
     bus = Bus(settings, REPUBLISHER)
     names = bus.topology
     broker = NatsBroker(
@@ -106,15 +120,17 @@ async def republish(settings: Settings) -> None:
         decoder=_bodies,
     )
     async def handle(bodies: list[bytes]) -> None:
+        room = anyio.Semaphore(at_a_time)
         async with anyio.create_task_group() as group:
             for body in bodies:
                 record = codec.decode(body, Record)
                 subject = subjects.decision(bus.region, record.workspace, record.key)
-                group.start_soon(publish, subject, record)
+                group.start_soon(publish, subject, record, room)
 
-    async def publish(subject: str, record: Record) -> None:
+    async def publish(subject: str, record: Record, room: anyio.Semaphore) -> None:
         key = {"Nats-Msg-Id": f"{REPUBLISHER}-{record.key}-{record.content_hash}"}
-        await broker.publish(codec.encode(record), subject, stream=names.decisions, headers=key, timeout=5.0)
+        async with room:
+            await broker.publish(codec.encode(record), subject, stream=names.decisions, headers=key, timeout=5.0)
 
     await FastStream(broker, logger=None).run()
 
@@ -145,8 +161,8 @@ class Bench:
         self.records, self.entries = world(bills, entries)
         self._regions = iter(f"b{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
 
-    async def measure(self, processes: Sequence[Sequence[str]], durable: str) -> float:
-        """Bills a second that these processes work off together."""
+    async def measure(self, processes: Sequence[Sequence[str]], durable: str) -> Work:
+        """How these processes work off the bills together."""
         settings = load(
             nats_url=self._broker.url, nats_token=self._broker.token, region=next(self._regions), log_level="warning"
         )
@@ -178,11 +194,14 @@ class Bench:
                     (subjects.record(bus.region, WS, "bill", one.key), _at(one, reached)) for one in self.records
                 ]
                 await _publish(bus, names.records, waiting)
-                began = time.perf_counter()
+                watched = [[psutil.Process(one.pid) for one in running], _family(self._broker.process.pid)]
+                before, began = [*map(_used, watched)], time.perf_counter()
                 for process in running:
                     process.send_signal(signal.SIGCONT)
                 await _drained(bus, durable)
-                return self._bills / (time.perf_counter() - began)
+                seconds, after = time.perf_counter() - began, [*map(_used, watched)]
+                cost, broker = ((b - a) / self._bills for a, b in zip(before, after, strict=True))
+                return Work(self._bills / seconds, cost, broker)
             finally:
                 for process in running:
                     process.send_signal(signal.SIGCONT)
@@ -231,6 +250,17 @@ async def _bus(settings: Settings) -> AsyncIterator[Bus]:
     await bus.close()
 
 
+def _family(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def _used(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of computing that the processes have taken until now."""
+    times = [process.cpu_times() for process in processes]
+    return float(sum(one.user + one.system for one in times))
+
+
 async def _publish(bus: Bus, stream: str, messages: Sequence[tuple[str, Any]]) -> int:
     sequence = 0
     for start in range(0, len(messages), PAGE):
@@ -252,23 +282,25 @@ async def _compare(bills: int, entries: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with embedded.broker(Path(directory)) as broker:
             bench = Bench(broker, bills, entries)
+            in_turn = await bench.measure([["tests.bench.bench_service", IN_TURN]], REPUBLISHER)
             bare = await bench.measure([["tests.bench.bench_service", REPUBLISHER]], REPUBLISHER)
             plumbing = await bench.measure([["tests.bench.bench_service", PLUMBING]], "scorer")
             one = await bench.measure([scorer], "scorer")
             two = await bench.measure([scorer, scorer], "scorer")
     core = bench.core()
-    print(
-        f"service, sync always, {bills:,} bills against {entries:,} entries: "
-        f"bare batch consumer {bare:,.0f}/s; "
-        f"a scorer that compares nothing {plumbing:,.0f}/s, {plumbing / bare:.2f}x; "
-        f"one scorer {one:,.0f}/s, {one / bare:.2f}x; "
-        f"two {two:,.0f}/s, {two / one:.2f}x one; core alone {core:,.0f}/s"
-    )
-    cores = os.cpu_count() or 1
-    if cores < 4:
+    print(f"service, sync always, {bills:,} bills against {entries:,} entries; core alone {core:,.0f}/s")
+    for what, work, against in (
+        ("bare batch consumer", bare, bare),
+        ("the same, one publish after the other", in_turn, bare),
+        ("a scorer that compares nothing", plumbing, bare),
+        ("one scorer", one, bare),
+        ("two scorers", two, one),
+    ):
         print(
-            f"  {cores} cores: the broker and this bench take part of one; two scorers need four to show what they can"
+            f"  {what}: {work.rate:,.0f}/s, {work.rate / against.rate:.2f}x; a bill takes {work.cost * 1e6:,.0f} us of"
+            f" it and {work.broker * 1e6:,.0f} us of the broker"
         )
+    print(f"  two scorers, each on a core of its own, would do {2 * one.cost / two.cost:.2f}x of one")
 
 
 def main(bills: int = BILLS, entries: int = ENTRIES) -> None:
@@ -277,8 +309,9 @@ def main(bills: int = BILLS, entries: int = ENTRIES) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == [REPUBLISHER]:
-        anyio.run(republish, load(), backend_options={"use_uvloop": True})
+    if sys.argv[1:] in ([REPUBLISHER], [IN_TURN]):
+        bare = partial(republish, at_a_time=BATCH if sys.argv[1] == REPUBLISHER else 1)
+        anyio.run(bare, load(), backend_options={"use_uvloop": True})
     elif sys.argv[1:] == [PLUMBING]:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
         vars(scoring)["Judge"] = NoJudge

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import anyio
 import psutil
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from common import embedded, subjects, topology
 from common.bus import Bus
 from common.consume import Delivery, batches
+from common.inbox import position
 from common.messages import Tick, now
 from common.settings import Settings, load
 from tests.conftest import ROOT, environment
@@ -106,6 +111,19 @@ async def test_pulling_goes_on_after_the_broker_was_killed(tmp_path: Path) -> No
                     await anyio.sleep(0.05)
             service.stop()
         await bus.close()
+
+
+counts = st.integers(1, 2**63)
+
+
+@given(
+    st.sampled_from(["", "_.Q7fictional.", "hub.Q7fictional."]), counts, counts, counts, st.sampled_from(["", ".tail"])
+)
+def test_a_message_says_where_it_stands(account: str, attempt: int, stream: int, consumer: int, tail: str) -> None:
+    rest = f"RECORDS_eu.scorer.{attempt}.{stream}.{consumer}.1796000000000000000.3{tail if account else ''}"
+    message = Msg(Client(), reply=f"$JS.ACK.{account}{rest}")
+    said = message.metadata
+    assert position(message) == (said.sequence.stream, said.sequence.consumer, said.num_delivered)
 
 
 def test_sigterm_ends_a_process_cleanly(settings: Settings) -> None:

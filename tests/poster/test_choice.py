@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.messages import Document, Record
-from services.poster.choice import HINTS, LARGEST, TINY, TYPES, Hint, choose, refusal, weigh
+from services.poster.choice import HINTS, LARGEST, REDUCIBLE, TINY, TYPES, Hint, choose, refusal, weigh
 from tests.poster.desk import bill
 
 NUMBER = "F-100"
@@ -23,7 +23,7 @@ FILES = st.lists(
         sha256=st.text("0123456789abcdef", min_size=4, max_size=4),
         name=NAMES,
         content_type=st.sampled_from([*TYPES, "application/xml", "application/octet-stream"]),
-        size=st.sampled_from([0, 1, TINY - 1, TINY, LARGEST, LARGEST + 1]),
+        size=st.sampled_from([0, 1, TINY - 1, TINY, LARGEST, LARGEST + 1, REDUCIBLE + 1]),
         attachable=st.integers(1, 10**21).map(str),
     ),
     unique_by=lambda document: document.attachable,
@@ -155,9 +155,9 @@ def test_the_explanation_names_them_all() -> None:
     many = choose(record(*(file(f"{number}.pdf", attachable=str(number)) for number in range(1, 9)))).note
     assert many is not None
     assert many.endswith("and 3 more")
-    none = choose(record(file("a.docx", "x/y"), file("big.pdf", size=LARGEST + 1, attachable="2"))).note
+    none = choose(record(file("a.docx", "x/y"), file("big.pdf", size=REDUCIBLE + 1, attachable="2"))).note
     assert none == (
-        f"drawn from the bill, as Qonto does not take its documents: a.docx is x/y; big.pdf has {LARGEST + 1} bytes"
+        f"drawn from the bill, as none of its files can be used: a.docx is x/y; big.pdf has {REDUCIBLE + 1} bytes"
     )
     assert choose(record(file("scan.pdf"))).note is None
     assert choose(record()).note is None

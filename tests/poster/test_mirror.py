@@ -2,17 +2,14 @@
 
 import asyncio
 from datetime import timedelta
-from decimal import Decimal
 
 import msgspec
 import pytest
 
-from common import subjects
-from common.buckets import Bucket, Documents
-from common.messages import Document, Entry, Mirror, Mirrored, Refusal, ReviewRequested, now
+from common.buckets import Bucket
+from common.messages import Mirror, Mirrored, Refusal
 from services.poster.mirror import Marker
-from services.poster.readback import differences
-from tests.poster.desk import WS, Desk, bill, pdf_saying, poster
+from tests.poster.desk import WS, Desk, bill, poster
 
 
 async def test_the_first_pass_reads_everything_and_the_next_only_what_changed(desk: Desk) -> None:
@@ -88,55 +85,3 @@ async def test_two_calls_at_once_both_get_an_answer(desk: Desk) -> None:
     answers = await asyncio.gather(*(desk.call("mirror", Mirror(workspace=WS)) for _ in range(3)))
     assert all(isinstance(answer, Mirrored) for answer in answers)
     assert len({answer.entries_seq for answer in answers if isinstance(answer, Mirrored)}) == 1
-
-
-async def analyzed(desk: Desk, ident: str) -> Entry:
-    """The entry once Qonto has read it and the mirror has seen that."""
-
-    async def found() -> Entry | None:
-        await desk.mirror()
-        entry = await desk.entry("invoice", ident)
-        return entry if entry.analyzed_at is not None else None
-
-    result: Entry = await desk.until(found)
-    return result
-
-
-async def reviews(desk: Desk, ident: str) -> list[ReviewRequested]:
-    name = subjects.review(desk.bus.region, "requested", WS, f"{desk.realm}-{ident}")
-    return await desk.history(name, ReviewRequested)
-
-
-async def test_a_reading_that_contradicts_the_bill_raises_one_review(desk: Desk) -> None:
-    await desk.switch(ocr_delay=0.0)
-    data = pdf_saying("Invoice", "Invoice number: F-999", "Total: 150.00 EUR")
-    name = await Documents(desk.bus).put(data)
-    document = Document(sha256=name, name="a.pdf", content_type="application/pdf", size=len(data), attachable="1")
-    posting = await desk.posting(await desk.create("1", bill(), documents=(document,)))
-    await analyzed(desk, str(posting.entry))
-    review = await desk.asked("1", "read-back differs")
-    assert "150.00" in review.why
-    assert "F-999" in review.why
-    assert review.candidates[0].entry == posting.entry
-    await desk.mirror()
-    assert len(await reviews(desk, "1")) == 1
-
-
-async def test_drawn_documents_and_their_successors_raise_none(desk: Desk) -> None:
-    await desk.switch(ocr_delay=0.0, ocr="misreads")
-    bodies = [bill(), bill(total="144.00"), bill("PL/3", "99.99", currency="PLN")]
-    for body in bodies:
-        posting = await desk.posting(await desk.create("1", body))
-        await analyzed(desk, str(posting.entry))
-    assert await reviews(desk, "1") == []
-
-
-def test_what_was_not_read_contradicts_nothing() -> None:
-    entry = Entry(
-        workspace=WS, organization="o", id="E", kind="invoice", status="to_review", updated_at=now(),
-        has_duplicates=True,
-    )  # fmt: skip
-    assert differences(bill(), entry, drawn=False, first=False) == []
-    assert differences(bill(), entry, drawn=True, first=True) == ["Qonto takes it for a duplicate"]
-    read = msgspec.structs.replace(entry, amount=Decimal("120.00"), currency="USD", number="f 100")
-    assert differences(bill(), read, drawn=False, first=False) == ["currency USD instead of EUR"]

@@ -21,7 +21,7 @@ from rich.console import Console
 from common.errors import UserError
 from common.messages import Policy
 from services.scorer.matching.bounds import lower_bound
-from services.scorer.offline.calibration import calibration, expected_error
+from services.scorer.offline.calibration import calibration
 from services.scorer.offline.evaluation import Outcome, Ranked, evaluate
 from services.scorer.offline.lines import Problems
 from services.scorer.offline.score import score
@@ -169,7 +169,7 @@ def test_the_order_of_candidates_does_not_matter_even_among_equals(
 
 @given(st.floats(0, 1), st.lists(st.booleans(), min_size=1, max_size=200))
 def test_one_score_for_all_is_off_by_its_distance_from_the_share(sure: float, right: list[bool]) -> None:
-    assert expected_error([sure] * len(right), right) == pytest.approx(abs(sure - sum(right) / len(right)), abs=1e-9)
+    assert calibration([sure] * len(right), right).ece == pytest.approx(abs(sure - sum(right) / len(right)), abs=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -179,9 +179,9 @@ def test_a_true_probability_has_no_error_but_chance(seed: int) -> None:
     sure = draw.uniform(size=40_000)
     right = draw.uniform(size=sure.size) < sure
     # A bin of 2,667 has a deviation below .01; the mean of 15 such gaps stays far below .02.
-    assert expected_error(sure, right) < 0.02
-    assert expected_error(sure, ~right) > 0.4
-    assert expected_error(np.clip(sure + 0.1, 0, 1), right) == pytest.approx(0.1, abs=0.02)
+    assert (calibration(sure, right).ece or 0.0) < 0.02
+    assert (calibration(sure, ~right).ece or 0.0) > 0.4
+    assert calibration(np.clip(sure + 0.1, 0, 1), right).ece == pytest.approx(0.1, abs=0.02)
 
 
 @given(SAMPLES)

@@ -43,8 +43,12 @@ def test_nothing_alike_is_created() -> None:
 
 
 def test_an_equal_amount_alone_is_no_match() -> None:
-    other = invoice(counterparty="Floodgate Works", number=None)
+    other = invoice(counterparty="Floodgate Works", number=None, issued_on=MAY + timedelta(days=20))
     assert decided(bill(), other).action == "create"
+
+
+def test_an_equal_amount_and_day_under_another_name_is_asked() -> None:
+    assert decided(bill(), invoice(counterparty="Floodgate Works", number=None)).action == "review"
 
 
 def test_an_equal_amount_and_day_without_a_name_is_asked() -> None:
@@ -79,7 +83,7 @@ def test_two_bills_and_two_payments_that_fit_crosswise_are_not_guessed() -> None
     first = bill("1", number="A-100", issued_on=MAY, due_on=MAY + timedelta(days=30))
     second = bill("2", number="A-200", issued_on=MAY + timedelta(days=30), due_on=MAY + timedelta(days=45))
     payments = [
-        payment(f"t{day}", issued_on=MAY + timedelta(days=day), paid_on=MAY + timedelta(days=day)) for day in (35, 42)
+        payment(f"t{day}", issued_on=MAY + timedelta(days=day), paid_on=MAY + timedelta(days=day)) for day in (33, 38)
     ]
     found = verdicts(books([vendor(), first, second], payments))
     assert {ident: verdict.action for ident, verdict in found.items()} == {"1": "review", "2": "review"}
@@ -155,8 +159,8 @@ def test_a_linked_invoice_still_fits_through_its_payment() -> None:
 
 def test_an_entry_another_bill_is_sure_of_does_not_hold_this_one() -> None:
     sure = bill("1", total=Decimal("9.99"), issued_on=None, due_on=date(2026, 5, 10))
-    other = bill("2", total=Decimal("100.00"), due_on=None)
-    unread = invoice(counterparty=None, amount=None, issued_on=date(2026, 5, 11))
+    other = bill("2", total=Decimal("100.00"), number="F-2026-2002", due_on=None)
+    unread = invoice(counterparty=None, amount=None, issued_on=date(2026, 5, 10))
     before = verdicts(books([vendor(), sure, other], [unread]))
     after = verdicts(books([vendor(), sure, other], [unread], claims={"invoice-e1": key("1")}))
     assert before["1"].action == after["1"].action
@@ -270,6 +274,26 @@ def test_a_document_qonto_has_not_read_yet_is_not_made_twice() -> None:
     others = [invoice(f"x{n}", amount=Decimal(500 + 50 * n), number=f"Z-{n}77") for n in range(12)]
     unread = invoice("new", amount=None, currency=None, number=None, issued_on=MAY)
     assert decided(bill(), *others, unread).action == "review"
+
+
+def test_a_supplier_and_a_day_alone_do_not_say_which_document_it_is() -> None:
+    unread = invoice(amount=None, currency=None, number=None, issued_on=MAY)
+    verdict = decided(bill(), unread, policy=Policy(auto=0.6, review=0.5))
+    assert outcome(verdict)[:2] == ("review", "single evidence")
+
+
+def test_another_months_invoice_is_not_taken_for_this_one() -> None:
+    # However usual it is in a workspace that Qonto holds what is billed: this one may not be there yet.
+    months = [MAY + timedelta(days=30 * month) for month in range(12)]
+    records = [bill(str(n), number=None, issued_on=day, due_on=None) for n, day in enumerate(months, start=1)]
+    entries = [invoice(f"e{n}", number=None, issued_on=day) for n, day in enumerate(months[:-1], start=1)]
+    found = verdicts(books([vendor(), *records], entries))
+    assert {ident: verdict.action for ident, verdict in found.items() if ident != "12"} == {
+        str(n): "link" for n in range(1, 12)
+    }
+    assert found["12"].action != "link"
+    lonely = decided(bill(number=None, issued_on=months[1]), invoice(number=None), policy=Policy(auto=0.6, review=0.5))
+    assert outcome(lonely)[:2] == ("review", "other date")
 
 
 def test_a_rejected_revision_does_not_hide_the_one_before() -> None:

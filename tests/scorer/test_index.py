@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from common.messages import Entry, Ref
 from services.scorer.matching import index, model
 from services.scorer.matching.books import Books
+from services.scorer.matching.compare import probabilities
 from services.scorer.matching.facts import Facts, of_entry
 from services.scorer.matching.index import Index, query
 from services.scorer.matching.packed import PackedEntries
@@ -82,6 +83,36 @@ def test_what_is_not_compared_to_the_end_could_not_be_shown(held: list[Entry], n
     assert len(everything) == len(rows)
     shown = {scored.key: scored for _, scored in everything if scored.alone >= WORTH_SHOWING}
     assert {scored.key: scored for scored in ranking.of(key("1"))} == shown
+
+
+@QUICK
+@given(held=st.lists(entries(), min_size=1, max_size=12), least=st.sampled_from([WORTH_SHOWING, 0.3, 0.9]))
+def test_a_bill_reaches_an_entry_by_itself_as_it_does_among_others(held: list[Entry], least: float) -> None:
+    named = [name for name in NAMES if name is not None]
+    records = [bill(str(n), vendor=Ref(id=str(n), name=name)) for n, name in enumerate(named)]
+    one = books([*(vendor(str(n), name=name) for n, name in enumerate(named)), *records], held)
+    pairs = [(record, entry) for record in one.bills for entry in one.entries if entry in one.index]
+    by_pair, ranked = Ranking(one), Ranking(one)
+    ranked.rank(one.bills)
+    reaching = set(by_pair.reaching(pairs, least))
+    for record, entry in pairs:
+        expected = next((scored for scored in ranked.of(record) if scored.key == entry and scored.alone >= least), None)
+        assert expected is None or record in reaching
+        assert by_pair.candidate(record, entry, least=least) == expected
+    assert set(ranked.reaching(pairs, least)) == {record for record, _ in pairs}  # they are ranked already
+
+
+score = st.sampled_from([0.0, 0.5, 0.79, 0.8, 1.0, np.nan]) | st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(st.tuples(score, score, score, score, score), st.booleans()), max_size=9))
+def test_probabilities_are_the_models(compared: list[tuple[tuple[float, ...], bool]]) -> None:
+    scores = np.array([row for row, _ in compared], np.float64).reshape(-1, len(model.FIELDS))
+    same = np.array([flag for _, flag in compared], np.bool_)
+    weights = model.weights()
+    rows = np.column_stack([scores, np.where(same, 1.0, np.nan)])
+    expected = 1 / (1 + np.exp(-model.held(weights.logits(rows), rows)))
+    assert probabilities(scores, same, weights).tolist() == expected.tolist()
 
 
 def test_an_amount_everybody_has_leads_nowhere_by_itself() -> None:

@@ -45,7 +45,7 @@ def test_more_candidates_than_are_shown_count_as_well() -> None:
 def test_another_policy_or_a_changed_decision_is_noticed() -> None:
     decision = stored(bill(), invoice())
     assert differences(decision, Policy()) == []
-    assert differences(decision, Policy(auto=0.99999)) != []
+    assert differences(decision, Policy(auto=1.0)) != []
     (told,) = differences(replace(decision, action="create"), Policy())
     assert told == "action: create was decided, link comes out"
     (best,) = decision.candidates

@@ -1,7 +1,7 @@
 """Reads a supplier's document: the text of a PDF, its layout, and what the label words say it means."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -96,24 +96,33 @@ MONTHS = {
     )
     for name in names.split()
 }
-NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\-/._]*(?: [A-Z0-9\-/._]*\d[A-Z0-9\-/._]*)*", re.IGNORECASE)
+NUMBER = re.compile(r"\w[\w\-/._]*(?: [\w\-/._]*\d[\w\-/._]*)*")
 DATE = re.compile(
     r"(?P<iso>\d{4}-\d{2}-\d{2})|(?P<day>\d{1,2})[./-](?P<month>\d{1,2})[./-](?P<year>\d{4})"
     r"|(?P<d2>\d{1,2})\.?(?:er)?\s+(?:de\s+)?(?P<m2>[^\W\d]+)\.?\s+(?:de\s+)?(?P<y2>\d{4})"
     r"|(?P<m3>[^\W\d]+)\.?\s+(?P<d3>\d{1,2}),?\s+(?P<y3>\d{4})"
 )
 SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "US$": "USD"}
-CODES = "AUD|CAD|CHF|CZK|DKK|EUR|GBP|HUF|JPY|NOK|PLN|RON|SEK|USD"
+CODES = (
+    "AED|ALL|AMD|ARS|AUD|AZN|BAM|BDT|BGN|BHD|BIF|BOB|BRL|BWP|BYN|CAD|CHF|CLP|CNY|COP|CRC|CZK|DJF|DKK|DOP|DZD|EGP|ETB|"
+    "EUR|GBP|GEL|GHS|GNF|GTQ|HKD|HUF|IDR|ILS|INR|IQD|ISK|JOD|JPY|KES|KMF|KRW|KWD|KZT|LBP|LKR|LYD|MAD|MDL|MKD|MUR|MXN|"
+    "MYR|NGN|NOK|NZD|OMR|PEN|PHP|PKR|PLN|PYG|QAR|RON|RSD|RWF|SAR|SEK|SGD|THB|TND|TRY|TWD|TZS|UAH|UGX|USD|UYU|UZS|VND|"
+    "VUV|XAF|XOF|XPF|ZAR|ZMW"
+)
+THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
 AMOUNT = re.compile(
-    rf"(?P<before>US\$|[€$£]|{CODES})?\s*(?P<sign>[-−])?\s*"
-    r"(?P<digits>\d{1,3}(?:[\s.,'’]\d{3})*(?:[.,]\d{2})|\d+(?:[.,]\d{2})?)"
-    rf"\s*(?P<after>[€$£]|{CODES})?(?![\d%]|[.,]\d)(?!\s*%)"
+    rf"(?P<minus>[-−])?(?P<before>US\$|[€$£]|\b(?:{CODES})\b)?\s*(?P<sign>[-−])?\s*"
+    r"(?P<digits>\d{1,3}(?:[\s.,'’]\d{3})+(?:[.,]\d{2,3})?(?!\d)|\d+(?:[.,]\d{2,3})?)"
+    rf"\s*(?P<after>[€$£]|\b(?:{CODES})\b)?(?![\d%]|[.,]\d)(?!\s*%)"
 )
 VAT = re.compile(
     r"\b(FR ?[0-9A-Z]{2} ?\d{3} ?\d{3} ?\d{3}|DE ?\d{9}|NL ?\d{9} ?B\d{2}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|IT ?\d{11}"
     r"|BE ?[01]\d{9}|GB ?\d{3} ?\d{4} ?\d{2}|CHE-?\d{3}\.?\d{3}\.?\d{3}|IE ?\d{7}[A-Z]{1,2}|ATU\d{8}|LU ?\d{8})\b"
 )
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +174,32 @@ def read_document(content: bytes) -> Reading:
 
 def _pieces(page: "pypdfium2.PdfPage", index: int) -> Iterator[Piece]:
     text = page.get_textpage()
-    height = page.get_height()
-    for position in range(text.count_rects()):
-        left, bottom, right, top = text.get_rect(position)
+    lower = index * page.get_height()
+    for left, bottom, right, top in _joined(text.get_rect(position) for position in range(text.count_rects())):
         words = " ".join(text.get_text_bounded(left, bottom, right, top).split())
         if words:
-            lower = index * height
             yield Piece(left, bottom - lower, right, top - lower, words)
+
+
+def _joined(boxes: Iterable[Box]) -> Iterator[Box]:
+    """Boxes that touch on one line as one: a name in two scripts is one name, whatever side its words are added to."""
+    whole: Box | None = None
+    for box in boxes:
+        if whole is not None and _touch(whole, box):
+            whole = (min(whole[0], box[0]), min(whole[1], box[1]), max(whole[2], box[2]), max(whole[3], box[3]))
+            continue
+        if whole is not None:
+            yield whole
+        whole = box
+    if whole is not None:
+        yield whole
+
+
+def _touch(one: Box, other: Box) -> bool:
+    low = min(one[3] - one[1], other[3] - other[1])
+    beside = max(other[0] - one[2], one[0] - other[2])
+    overlap = min(one[3], other[3]) - max(one[1], other[1])
+    return overlap > 0.5 * low and beside < 0.35 * max(one[3] - one[1], other[3] - other[1])
 
 
 def interpret(pieces: list[Piece]) -> Reading:
@@ -230,12 +258,20 @@ def _value(
 
 
 def _beside(pieces: list[Piece], label: Piece) -> list[str]:
-    middle = (label.top + label.bottom) / 2
-    right = [piece for piece in pieces if piece.left >= label.right - 1 and piece.bottom - 1 <= middle <= piece.top + 1]
-    return [piece.text.lstrip(" :#") for piece in sorted(right, key=lambda piece: piece.left)[:2]]
+    return [piece.text.lstrip(" :#") for piece in _right(pieces, label)]
 
 
 def _below(pieces: list[Piece], label: Piece) -> list[str]:
+    return [piece.text for piece in _under(pieces, label)]
+
+
+def _right(pieces: list[Piece], label: Piece) -> list[Piece]:
+    middle = (label.top + label.bottom) / 2
+    right = [piece for piece in pieces if piece.left >= label.right - 1 and piece.bottom - 1 <= middle <= piece.top + 1]
+    return sorted(right, key=lambda piece: piece.left)[:2]
+
+
+def _under(pieces: list[Piece], label: Piece) -> list[Piece]:
     under = [
         piece
         for piece in pieces
@@ -244,7 +280,7 @@ def _below(pieces: list[Piece], label: Piece) -> list[str]:
         and piece.left < label.right + 2
         and piece.right > label.left - 2
     ]
-    return [piece.text for piece in sorted(under, key=lambda piece: -piece.top)[:1]]
+    return sorted(under, key=lambda piece: -piece.top)[:1]
 
 
 def _supplier(pieces: list[Piece]) -> str | None:
@@ -254,10 +290,11 @@ def _supplier(pieces: list[Piece]) -> str | None:
         for piece in pieces:
             start = wanted.match(piece.text)
             if start is not None:
-                found = [start["rest"] or "", *_below(pieces, piece), *_beside(pieces, piece)]
-                name = next((words for words in found if words), None)
-                if name:
-                    return name
+                if start["rest"]:
+                    return start["rest"]
+                found = [*_under(pieces, piece), *_right(pieces, piece)]
+                if found:
+                    return " ".join(part.text for part in [found[0], *_continued(pieces, found[0])])
     upper = [
         piece for piece in pieces if piece.bottom > 450 and not TITLES.match(piece.text) and not FACTS.match(piece.text)
     ]
@@ -295,15 +332,18 @@ def _date(match: re.Match[str] | None) -> date | None:
 
 
 def _amount(match: re.Match[str] | None) -> tuple[Decimal, str | None] | None:
-    """The value and its currency; the last separator before two digits is the decimal one."""
+    """The value and its currency; the last separator before two digits is the decimal one, or before three where the
+    currency has thousandths."""
     if match is None:
         return None
-    digits = match["digits"]
-    decimals = digits[-3:-2] in ",." and digits[-2:].isdigit() and len(digits) > 3
-    whole = re.sub(r"\D", "", digits[:-3] if decimals else digits)
-    value = Decimal(f"{whole}.{digits[-2:]}" if decimals else whole)
     word = match["before"] or match["after"]
-    return (-value if match["sign"] else value), (SYMBOLS.get(word, word) if word else None)
+    currency = SYMBOLS.get(word, word) if word else None
+    digits = match["digits"]
+    places = 3 if currency in THREE_DECIMALS else 2
+    decimals = len(digits) > places + 1 and digits[-places - 1] in ",." and digits[-places:].isdigit()
+    whole = re.sub(r"\D", "", digits[: -places - 1] if decimals else digits)
+    value = Decimal(f"{whole}.{digits[-places:]}" if decimals else whole)
+    return (-value if match["minus"] or match["sign"] else value), currency
 
 
 def _currency(text: str) -> str | None:

@@ -7,8 +7,12 @@ linear constraints, and the optimum under them is found by an interior point met
 likelihood plus a logarithmic barrier that is taken back by and by (Boyd and Vandenberghe, "Convex
 Optimization", chapter 11). No chance is involved.
 
-The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date are never
-enough for a link; name, amount and date together are; name with either of them is enough for a question.
+What the matcher adds to the worths, for the habits of a world and for other bills that want an entry, depends on the
+weights itself. So the weights are fitted in ROUNDS, each with what those of the round before add.
+
+The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date, or a reference, are
+never enough for a link, and what contradicts in name or amount not even for a question; name, amount and date together
+are enough for a link, and name with either of them for a question.
 """
 
 import hashlib
@@ -16,12 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from common.messages import Field
+from services.scorer.fitting.competition import offsets
 from services.scorer.fitting.features import NONE, Compared
 from services.scorer.matching.model import COLUMNS, FIELDS, MOST, Floats, Weights
 
@@ -36,13 +42,17 @@ KNOTS: Mapping[Field, tuple[float, ...]] = {
 
 DOUBT = 0.002
 """Share of the labels that are taken to be wrong: so much of a counterpart's weight goes to there being none."""
-RIDGE = 2.0
+RIDGE = 1.0
 """Pull of the rises towards 0: where data say nothing, a rise is spread evenly over the knots."""
 ENOUGH, TOO_LITTLE = 0.9, 0.8
-"""What name, amount and date must at least, and amount and date may at most, come to without a reference."""
+"""What name, amount and date must at least come to without a reference, and amount and date, or a reference alone, may
+at most."""
 ASKED = 0.6
 """What name and amount, or name and date, must at least come to by themselves: a person is asked before a document
 that Qonto has half read is made again."""
+AGAINST = 0.4
+"""What another name, or another amount, may at most come to though everything else but a reference agrees."""
+ROUNDS = 4
 _STEPS, _BARRIERS = 40, (10.0, 1.0, 0.1, 0.01)
 _START: Mapping[Field, tuple[float, float]] = {
     "name": (-4.0, 4.0),
@@ -82,29 +92,47 @@ def fit(worlds: Sequence[Compared], label: str) -> Weights:
 
     The version is the label and a digest of the worths, so other worths never have the same name.
     """
-    design, starts, right = _stacked(worlds)
-    theta = _start()
     sides, bounds = _constraints()
-    for strength in _BARRIERS:
-        theta = _newton(theta, design, starts, right, sides, bounds, strength)
+    theta = _start()
+    for fitted in range(ROUNDS):
+        choices = _stacked(worlds, _weights(theta, label) if fitted else None)
+        theta = _start()
+        for strength in _BARRIERS:
+            theta = _newton(theta, choices, sides, bounds, strength)
     return _weights(theta, label)
 
 
-def _stacked(worlds: Sequence[Compared]) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
-    """All bills that have candidates and a truth of their own, in one matrix of ramps."""
-    scores, right, at = [np.empty((0, COLUMNS))], [], 0
+class _Choices(NamedTuple):
+    """Bills one after the other: a row of ramps and an offset for each candidate.
+
+    `starts` has the first row of each bill, `right` the row of its counterpart or NONE.
+    """
+
+    design: Floats
+    offsets: Floats
+    starts: NDArray[np.intp]
+    right: NDArray[np.intp]
+
+
+def _stacked(worlds: Sequence[Compared], weights: Weights | None) -> _Choices:
+    """All bills that have candidates and a truth of their own, with what these weights add."""
+    scores, added, right, at = [np.empty((0, COLUMNS))], [np.empty(0)], [], 0
     starts: list[int] = []
     for world in worlds:
+        extra = np.zeros(len(world.candidates)) if weights is None else offsets(world, weights)
         for bill, truth in enumerate(world.truths):
-            rows, row = world.rows(bill), int(world.right[bill])
-            hidden = bool(truth.counterparts) and row == NONE
-            if not rows or truth.duplicate_of is not None or hidden:
+            rows = np.array([row for row in world.rows(bill) if np.isfinite(extra[row])], dtype=np.intp)
+            row = int(world.right[bill])
+            hidden = bool(truth.counterparts) and row not in rows
+            if not rows.size or truth.duplicate_of is not None or hidden:
                 continue
             starts.append(at)
-            right.append(NONE if row == NONE else at + row - rows.start)
-            scores.append(world.scores[rows.start : rows.stop])
+            right.append(NONE if row == NONE else at + int(np.searchsorted(rows, row)))
+            scores.append(world.scores[rows])
+            added.append(extra[rows])
             at += len(rows)
-    return _design(np.concatenate(scores)), np.array(starts, dtype=np.intp), np.array(right, dtype=np.intp)
+    design = _design(np.concatenate(scores))
+    return _Choices(design, np.concatenate(added), np.array(starts, dtype=np.intp), np.array(right, dtype=np.intp))
 
 
 def _design(scores: Floats) -> Floats:
@@ -145,6 +173,9 @@ def _constraints() -> tuple[Floats, Floats]:
     alone = _unit(0) + _at("amount", 1.0) + _at("date", 1.0) + _at("currency", 1.0)
     below(alone, _logit(TOO_LITTLE))
     below(-alone - _at("name", 1.0), -_logit(ENOUGH))
+    below(_unit(0) + _at("reference", 1.0), _logit(TOO_LITTLE))
+    below(alone + _at("name", 0.0), _logit(AGAINST))
+    below(alone - _at("amount", 1.0) + _at("amount", 0.0) + _at("name", 1.0), _logit(AGAINST))
     for other in (_at("amount", 1.0) + _at("currency", 1.0), _at("date", 1.0)):
         below(-_unit(0) - _at("name", 1.0) - other, -_logit(ASKED))
     return np.array(sides), np.array(bounds)
@@ -175,16 +206,9 @@ def _start() -> Floats:
     return found
 
 
-def _newton(
-    theta: Floats,
-    design: Floats,
-    starts: NDArray[np.intp],
-    right: NDArray[np.intp],
-    sides: Floats,
-    bounds: Floats,
-    strength: float,
-) -> Floats:
+def _newton(theta: Floats, choices: _Choices, sides: Floats, bounds: Floats, strength: float) -> Floats:
     """The best parameters for one strength of the barrier."""
+    design, added, starts, right = choices
     ridge = np.full(len(theta), RIDGE)
     ridge[0] = 0.0
 
@@ -193,12 +217,14 @@ def _newton(
         if slack.min() <= 0.0:
             return float("inf")
         return (
-            _loss(design @ point, starts, right) + float(ridge @ point**2) / 2 - strength * float(np.log(slack).sum())
+            _loss(design @ point + added, starts, right)
+            + float(ridge @ point**2) / 2
+            - strength * float(np.log(slack).sum())
         )
 
     now = cost(theta)
     for _ in range(_STEPS):
-        chance = _chances(design @ theta, starts)
+        chance = _chances(design @ theta + added, starts)
         slack = bounds - sides @ theta
         gradient = (
             design.T @ (chance - _target(right, len(design))) + ridge * theta + strength * (sides.T @ (1 / slack))

@@ -108,14 +108,27 @@ def closed(seed: str, bills: int, noise: Noise | None = None) -> World:
 
 
 def opened(world: World, seed: str) -> World:
-    """With half of the counterparts of open bills gone, an invoice together with its payment."""
+    """With half of the counterparts gone, an invoice together with its payment; so Weir made what half of the settled
+    bills needed."""
     dice = random.Random(f"{seed}/opened")
     gone: set[str] = set()
     for one in world.truth.values():
         if one.duplicate_of is None and dice.random() < _REMOVED:
             gone |= one.counterparts
-    truth = {key: replace(one, counterparts=one.counterparts - gone) for key, one in world.truth.items()}
-    return replace(world, entries=tuple(one for one in world.entries if entry_key(one) not in gone), truth=truth)
+    made = {entry: bill for entry, bill in world.claims.items() if dice.random() < _REMOVED}
+    return replace(
+        world,
+        entries=tuple(_made(one, made.get(entry_key(one))) for one in world.entries if entry_key(one) not in gone),
+        claims={entry: bill for entry, bill in world.claims.items() if entry not in made},
+        truth={key: replace(one, counterparts=one.counterparts - gone) for key, one in world.truth.items()},
+    )
+
+
+def _made(entry: Entry, bill: str | None) -> Entry:
+    """An entry as Weir makes it for a bill, if it is for one."""
+    if bill is None:
+        return entry
+    return msgspec.structs.replace(entry, kind="invoice", matched=(), origin=bill, revision=1, status="to_review")
 
 
 def clashing(world: World, seed: str) -> World:

@@ -1,9 +1,10 @@
 """What the scorer knows of one workspace: its bills and vendors, what Qonto holds, who serves whom."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from common.messages import (
     Bill,
@@ -24,6 +25,7 @@ from services.scorer.matching.dealings import Dealings, Entered
 from services.scorer.matching.facts import Facts
 from services.scorer.matching.index import Index
 from services.scorer.matching.memory import Memory
+from services.scorer.matching.model import Habits
 from services.scorer.matching.packed import PackedEntries
 from services.scorer.matching.rarity import Rarity
 from services.scorer.matching.readiness import History, Lists
@@ -35,13 +37,22 @@ _LONGEST_NUMBER = 21
 """Digits of the longest ids that QuickBooks gives."""
 
 
+class Surveyed(NamedTuple):
+    """The habits of a workspace as weights of this model found them, when it had so many bills and entries."""
+
+    model: str
+    bills: int
+    entries: int
+    habits: Habits
+
+
 @dataclass
 class Books:
     """Pure state, fed by streams in any order; the newest version of each thing wins.
 
     `entries` are keyed `{kind}-{id}`. Entries that Weir made are kept apart in `made`, by bill and id: they are
     never candidates, because a bill's duplicates are found from the bills themselves. `vendors_known` says
-    whether a vendor that is not here does not exist, or there is merely no list.
+    whether a vendor that is not here does not exist, or there is merely no list. `surveyed` is kept for `habits`.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -58,6 +69,7 @@ class Books:
     index: Index = field(init=False)
     bill_index: Index = field(init=False)
     rarity: Rarity = field(default_factory=Rarity)
+    surveyed: Surveyed | None = None
     _bill_facts: dict[str, Facts] = field(default_factory=dict)
     _served: dict[str, set[str]] = field(default_factory=dict)
     _settles: dict[str, Entry] = field(default_factory=dict)
@@ -154,6 +166,10 @@ class Books:
         if not isinstance(body, Bill):
             raise KeyError(key)
         return body
+
+    def bill_keys(self) -> Collection[str]:
+        """The keys of all live bills."""
+        return self._bill_facts.keys()
 
     def vendor_key(self, key: str) -> str:
         """The vendor of a live bill, as `{realm}-{id}`."""

@@ -15,7 +15,7 @@ from services.scorer.matching.columns import Rows
 from services.scorer.matching.index import Index
 from services.scorer.matching.model import FIELDS, Floats, Weights
 from services.scorer.matching.postings import Numbers
-from services.scorer.matching.references import agreement, mentioned, reference
+from services.scorer.matching.references import agreement, mentioned, names_another, reference
 
 Flags = NDArray[np.bool_]
 Alike = Callable[[Numbers, Numbers], Floats]
@@ -25,6 +25,14 @@ NAME, AMOUNT, DATE, CURRENCY, REFERENCE = range(5)
 
 AMOUNTS = (None, "equals the net amount", "equals the net amount in Qonto", "by the bill's exchange rate")
 """Which amounts were compared, in words; total with total needs none."""
+_TRIES = (
+    *((0, ours, theirs) for ours in (0, 1) for theirs in (0, 1)),
+    *((1, 2, theirs) for theirs in (0, 1)),
+    *((2, ours, 2) for ours in (0, 1)),
+    *((3, 3, theirs) for theirs in (0, 1)),
+)
+"""Which amounts are compared: how (of AMOUNTS), and the column of either side, of two totals, the net amount and,
+of a bill, the amount converted by its rate."""
 _CEILINGS = (1.0, 0.9, 0.9, 0.86)
 _SLIP, _RATE_SLIP = 0.004, 0.03
 """The share by which amounts differ when they are half as close as equal ones, also after conversion."""
@@ -33,6 +41,8 @@ _CENT_SLIP, _CENT_SHARE = 200, 0.001
 _CENT, _NEAREST = 0.98, 0.79
 """Scores of amounts that differ by rounding, and at most of those whose difference nothing explains: they do not agree,
 however near they are."""
+_SLOPES = ((_SLIP, _NEAREST), (_SLIP, _NEAREST), (_SLIP, _NEAREST), (_RATE_SLIP, 1.0))
+"""For each of AMOUNTS how far amounts that are not equal may lie apart, and what they score at most."""
 _HALF_DATE = 9
 """Days apart at which dates are half as close as equal ones."""
 _EARLY, _LATE = 1, 10
@@ -70,14 +80,17 @@ def compare(
     scores[:, DATE], days = _date(ours, theirs)
     scores[:, CURRENCY] = _currency(ours, theirs)
     same = _equal(ours["vat"], theirs["vat"]) | _equal(ours["iban"], theirs["iban"])
-    unknown = np.isnan(scores) & theirs["matched"][:, None]
-    unknown[:, [NAME, REFERENCE]] = True
-    possible = _reachable(scores, same, unknown, weights) >= least
+    # What each field is worth at most: a perfect score where it is unknown yet.
+    most: list[Floats | float] = [weights.worths[field][-1][1] for field in FIELDS]
+    for column in (AMOUNT, DATE, CURRENCY):
+        most[column] = _most(column, scores, theirs, weights)
+    best = np.where(np.isnan(scores) & theirs["matched"][:, None], 1.0, scores)
+    possible = _probability(weights.combined(most, best, same)) >= least
     for pair in _numbered(ours, theirs, scores, possible).tolist():
         number, text = bills.text(of[pair]), entries.text(rows[pair])
         scores[pair, REFERENCE] = _reference(number, text, bool(theirs["payment"][pair]))
-    unknown[:, REFERENCE] = np.isnan(scores[:, REFERENCE]) & theirs["matched"]
-    possible &= _reachable(scores, same, unknown, weights) >= least
+    most[REFERENCE] = _most(REFERENCE, scores, theirs, weights)
+    possible &= _probability(weights.combined(most, best, same)) >= least
     scores[possible, NAME] = alike(of[possible], rows[possible])
     scores[same, NAME] = 1.0  # the same company, whatever it is called
     np.round(scores, 4, out=scores)
@@ -86,19 +99,14 @@ def compare(
 
 def probabilities(scores: Floats, same: Flags, weights: Weights) -> Floats:
     """The probability that each pair is the same document, had it no competitors, held down by what contradicts."""
-    rows = _rows(scores, same)
-    return _probability(model.held(weights.logits(rows), rows))
+    worths = [weights.worths_of(field, scores[:, column]) for column, field in enumerate(FIELDS)]
+    return _probability(model.held(weights.combined(worths, scores, same), scores))
 
 
-def _reachable(scores: Floats, same: Flags, unknown: Flags, weights: Weights) -> Floats:
-    """The most that each pair's probability can be while some fields are unknown."""
-    best = np.where(unknown & np.isnan(scores), 1.0, scores)
-    return _probability(weights.logits(_rows(best, same)))
-
-
-def _rows(scores: Floats, same: Flags) -> Floats:
-    """The scores as the model takes them."""
-    return np.column_stack([scores, np.where(same, 1.0, np.nan)])
+def _most(column: int, scores: Floats, theirs: Rows, weights: Weights) -> Floats:
+    """What each pair's score in a field is worth at most; a payment may still tell what an invoice does not."""
+    known = scores[:, column]
+    return weights.worths_of(FIELDS[column], np.where(np.isnan(known) & theirs["matched"], 1.0, known))
 
 
 def _probability(logits: Floats) -> Floats:
@@ -113,49 +121,40 @@ def _equal(one: NDArray[np.int32], other: NDArray[np.int32]) -> Flags:
 
 def _amount(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
     """Total against total; else net against total (people mix them up); else converted by the bill's rate."""
-    total, in_qonto = (ours["exact"], ours["exact_currency"]), (theirs["exact"], theirs["exact_currency"])
-    net, net_in_qonto = ((rows["net"][:, None], rows["net_currency"][:, None]) for rows in (ours, theirs))
-    about = ours["about"][:, None], ours["about_currency"][:, None]
-    tries = (
-        np.stack(
-            [
-                _closest(total, in_qonto, _SLIP, _NEAREST),
-                _closest(net, in_qonto, _SLIP, _NEAREST),
-                _closest(total, net_in_qonto, _SLIP, _NEAREST),
-                _closest(about, in_qonto, _RATE_SLIP, 1.0),
-            ]
-        )
-        * np.array(_CEILINGS)[:, None]
-    )
-    which = tries.argmax(axis=0)
-    best = tries.max(axis=0, initial=-1.0)
-    stated = (ours["exact_currency"] != 0).any(axis=1) & (
-        (theirs["exact_currency"] != 0).any(axis=1) | (theirs["net_currency"] != 0)
+    mine, others = _amounts(ours), _amounts(theirs)
+    best, which = np.full(len(ours), -1.0), np.zeros(len(ours), np.int64)
+    for how, one, other in _TRIES:
+        if one in mine and other in others:
+            (a, currency), (b, in_qonto) = mine[one], others[other]
+            found = _closeness(a, b, *_SLOPES[how]) * _CEILINGS[how]
+            better = (currency == in_qonto) & (currency != 0) & (found > best)
+            best, which = np.where(better, found, best), np.where(better, how, which)
+    stated = (ours["exact_currency"][:, 0] != 0) & (
+        (theirs["exact_currency"][:, 0] != 0) | (theirs["net_currency"] != 0)
     )
     return np.where(best >= 0, best, np.where(stated, 0.0, np.nan)), np.where(best >= 0.5, which, 0)
 
 
-def _closest(ours: tuple[Numbers, Numbers], theirs: tuple[Numbers, Numbers], scale: float, nearest: float) -> Floats:
-    """Closeness of the closest amounts in one currency: 1 for equal ones, at most `nearest` for others, a half where
-    they differ by `scale` of the larger, falling towards 0; -1 if no currency is shared."""
-    (a, currency), (b, other) = _stated(*ours), _stated(*theirs)
-    if not currency.size or not other.size:
-        return np.full(len(currency), -1.0)
-    a, b = a[:, :, None], b[:, None, :]
+def _amounts(rows: Rows) -> dict[int, tuple[Numbers, NDArray[np.int32]]]:
+    """Amounts and their currencies by the columns of _TRIES, without those that no row states."""
+    (first, second), (one, other) = rows["exact"].T, rows["exact_currency"].T
+    columns = (
+        (first, one),
+        (second, other),
+        (rows["net"], rows["net_currency"]),
+        (rows["about"], rows["about_currency"]),
+    )
+    return {column: stated for column, stated in enumerate(columns) if stated[1].any()}
+
+
+def _closeness(a: Numbers, b: Numbers, scale: float, nearest: float) -> Floats:
+    """1 for equal amounts, at most `nearest` for others, a half where they differ by `scale` of the larger, falling
+    towards 0."""
     difference = np.abs(a - b)
     larger = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1)
     found = np.minimum(nearest, 1 / (1 + (difference / larger / scale) ** 2))
     found = np.where(difference <= np.minimum(_CENT_SLIP, _CENT_SHARE * larger), _CENT, found)
-    found = np.where(difference == 0, 1.0, found)
-    shared = (currency[:, :, None] == other[:, None, :]) & (currency[:, :, None] != 0)
-    closest: Floats = np.where(shared, found, -1.0).max(axis=(1, 2))
-    return closest
-
-
-def _stated(amounts: Numbers, currencies: Numbers) -> tuple[Numbers, Numbers]:
-    """Without the columns in which nobody states an amount."""
-    used = (currencies != 0).any(axis=0)
-    return amounts[:, used], currencies[:, used]
+    return np.where(difference == 0, 1.0, found)
 
 
 def _date(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
@@ -168,11 +167,17 @@ def _date(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _currency(ours: Rows, theirs: Rows) -> Floats:
-    one, other = ours["currencies"], theirs["currencies"]
-    shared = ((one[:, :, None] == other[:, None, :]) & (one[:, :, None] != 0)).any(axis=(1, 2))
-    converted = ((ours["about_currency"][:, None] == other) & (other != 0)).any(axis=1)
-    known = (one != 0).any(axis=1) & (other != 0).any(axis=1)
+    (one, two), others = ours["currencies"].T, theirs["currencies"].T
+    shared, converted = _among(one, others) | _among(two, others), _among(ours["about_currency"], others)
+    known = (one != 0) & (others[0] != 0)
     return np.where(known, np.where(shared, 1.0, np.where(converted, _CONVERTED, 0.0)), np.nan)
+
+
+def _among(currency: NDArray[np.int32], others: NDArray[np.int32]) -> Flags:
+    """Whether each currency is one of the others beside it."""
+    first, second = others
+    found: Flags = (currency != 0) & ((currency == first) | (currency == second))
+    return found
 
 
 def _numbered(ours: Rows, theirs: Rows, scores: Floats, possible: Flags) -> Numbers:
@@ -184,11 +189,11 @@ def _numbered(ours: Rows, theirs: Rows, scores: Floats, possible: Flags) -> Numb
 
 
 def _reference(number: str, text: str, payment: bool) -> float:
-    """Two invoice numbers agree or contradict; in a payment's free text a number is found or says nothing."""
+    """Two invoice numbers agree or contradict; a payment's free text holds one, a neighbour of it, or says nothing."""
     mine = reference(number)
     if mine is None:
         return np.nan
     if payment:
-        return _FOUND if mentioned(mine, text) else np.nan
+        return _FOUND if mentioned(mine, text) else 0.0 if names_another(mine, text) else np.nan
     other = reference(text)
     return np.nan if other is None else agreement(mine, other)

@@ -5,7 +5,6 @@ Pure, and a function of what a decision stores, so that every decision can be ta
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import Literal
 
 from common.messages import Action, Candidate, Decision, EntryKind, Field, Policy, Readiness
@@ -17,6 +16,10 @@ KEPT = 5
 """Candidates shown to a person."""
 EVIDENCE = 2
 """Independent fields besides currency that must agree before anything is linked without a person."""
+MOST_ODDS = 1e12
+FAR = 0.2
+"""Score of a date up to which only a number says that two documents of one amount are the same: suppliers that bill
+every month send others like it."""
 _ORDER: tuple[Field, ...] = ("reference", "name", "amount", "date")
 """Fields in the order in which people look for a difference."""
 
@@ -31,9 +34,9 @@ class Standing:
     alone: float
     same_identity: bool = False
     also: tuple[str, ...] = ()
+    free: float = 1.0
     taken_by: str | None = None
     claimed: bool = False
-    numbered: bool = False
     alike: bool = False
     turned_down: bool = False
 
@@ -44,8 +47,13 @@ class Standing:
 
     @property
     def odds(self) -> float:
-        """How much likelier than that no entry is the bill's document."""
-        return self.alone / (1 - self.alone) if self.alone < 1 else inf
+        """How much likelier than that no entry is the bill's document, did no other bill want it."""
+        return odds(self.alone)
+
+    @property
+    def stake(self) -> float:
+        """The same with all who want it."""
+        return self.odds * self.free
 
     @property
     def conflict(self) -> bool:
@@ -60,12 +68,6 @@ class Standing:
             for name, score in self.scores.items()
             if name != "currency" and score is not None and score >= model.AGREES
         )
-
-    @property
-    def running(self) -> bool:
-        """Whether the entry could still be this bill's: nobody turned it down, it is unclaimed, and no rival has its
-        number in hand."""
-        return not self.turned_down and not self.claimed and not (self.taken_by and self.numbered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ def _standing(candidate: Candidate) -> Standing:
         alone=candidate.alone,
         same_identity=candidate.same_identity,
         also=candidate.also,
+        free=candidate.free,
         taken_by=candidate.taken_by,
         claimed=candidate.claimed,
-        numbered=candidate.numbered,
         alike=candidate.alike,
         turned_down=candidate.turned_down,
     )
@@ -145,12 +147,12 @@ class _Choosing:
     case: Case
     policy: Policy
     weights: Weights
-    free: list[Standing] = field(init=False)
+    ranked: list[Standing] = field(init=False)
     all_odds: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.free = [one for one in self.case.candidates if one.taken_by is None and not one.turned_down]
-        self.all_odds = 1 + self.case.rest + sum(one.odds for one in self.case.candidates if one.running)
+        self.all_odds = 1 + self.case.rest + sum(one.stake for one in self.case.candidates if not one.turned_down)
+        self.ranked = sorted(self.case.candidates, key=lambda one: -self.likelihood(one))
 
     def choice(self) -> Choice:
         case = self.case
@@ -170,25 +172,41 @@ class _Choosing:
         return 1 - 1 / self.all_odds
 
     def likelihood(self, one: Standing) -> float:
-        """The probability that it is this one; of one that is out of the running, had it been in it."""
-        if one.odds == inf:
-            return 1.0
-        return one.odds / (self.all_odds if one.running else self.all_odds + one.odds)
+        """The probability that it is this one; of one that was turned down, had it not been."""
+        return one.stake / (self.all_odds + one.stake if one.turned_down else self.all_odds)
+
+    def unrivalled(self, one: Standing) -> float:
+        """The probability that it is this one, did no other bill want it."""
+        return one.odds / (self.others(one) + one.odds)
+
+    def others(self, one: Standing) -> float:
+        """The odds of everything but this one."""
+        return self.all_odds if one.turned_down else self.all_odds - one.stake
 
     def _choose(self) -> Choice:
-        policy, candidates = self.policy, self.case.candidates
-        top = candidates[0] if candidates else None
-        if top is not None and top.taken_by is not None and not top.turned_down and top.alone >= policy.auto:
-            why = f"the best match ({per_cent(top.alone)}) serves or fits bill {bill_id(top.taken_by)} as well"
-            return self._review(top, "contested", why)
-        best = self.free[0] if self.free else None
-        if best is None or self.score < policy.review:
+        contested = next((one for one in self.case.candidates if not one.turned_down), None)
+        if contested is not None and contested.taken_by is not None and self._contested(contested):
+            fits = per_cent(self.unrivalled(contested))
+            why = f"the best match ({fits}) serves or fits bill {bill_id(contested.taken_by)} as well"
+            return self._review(contested, "contested", why)
+        best = next((one for one in self.ranked if not one.turned_down), None)
+        if best is None or self.score < self.policy.review:
             return self._without_match()
         held = self._held(best)
         if held is not None:
             return self._review(best, *held)
         why = f"the same document as {best.kind} {best.entry}: {because(best)}"
         return self._made("link", why, best)
+
+    def _contested(self, one: Standing) -> bool:
+        """Whether another bill keeps an entry from this one that would have it otherwise, and may be wrong in that."""
+        auto, review = self.policy.auto, self.policy.review
+        likelihood, unrivalled = self.likelihood(one), self.unrivalled(one)
+        if likelihood < self.policy.margin:
+            return False
+        if one.claimed:
+            return unrivalled >= review
+        return likelihood < auto <= unrivalled or likelihood < review <= unrivalled
 
     def _held(self, best: Standing) -> tuple[str, str] | None:
         """The gate that keeps the best candidate from being linked, with its reason."""
@@ -203,7 +221,9 @@ class _Choosing:
                 return "remittance", case.remittance
             if best.alone >= policy.auto:
                 return "other amount", because(best)
-        second = next((one for one in case.candidates if one.key != best.key and one.running), None)
+        if best.alone >= policy.auto and "reference" not in best.agreeing and (best.scores["date"] or 1.0) < FAR:
+            return "other date", because(best)
+        second = next((one for one in self.ranked if one.key != best.key and not one.turned_down), None)
         likelihood, next_best = self.likelihood(best), self.likelihood(second) if second else 0.0
         near = next_best >= policy.review and likelihood - next_best < policy.margin
         if second is not None and (near or likelihood < policy.auto <= best.alone):
@@ -211,10 +231,23 @@ class _Choosing:
             return "near tie", f"{fits} ({per_cent(likelihood)} and {per_cent(next_best)})"
         if likelihood < policy.auto:
             return "not sure enough", because(best)
-        identified = best.same_identity or {"name", "reference"} & set(best.agreeing)
-        if len(best.agreeing) < EVIDENCE or not identified:
+        return self._lacking(best) or self._policy()
+
+    def _lacking(self, best: Standing) -> tuple[str, str] | None:
+        """Why what agrees is no proof, if it is none: it must say who it is from and which document it is."""
+        agreeing = set(best.agreeing)
+        identified = best.same_identity or {"name", "reference"} & agreeing
+        if len(agreeing) < EVIDENCE or not identified:
             only = ", ".join(best.agreeing) or "nothing"
             return "single evidence", f"only {only} agrees; equal amounts alone prove nothing"
+        if not {"amount", "reference"} & agreeing:
+            only = " and ".join(best.agreeing)
+            return "single evidence", f"only {only} agree; a supplier may send several bills on one day"
+        return None
+
+    def _policy(self) -> tuple[str, str] | None:
+        """Why this vendor's bills are not linked unasked, if so."""
+        case = self.case
         if case.blocked:
             return "policy", "the vendor is blocked"
         if case.holds:
@@ -224,8 +257,11 @@ class _Choosing:
         return None
 
     def _keep_link(self, linked: Standing | None) -> Choice:
-        """A bill that was linked before keeps its entry as long as both still fit."""
-        if linked is None or linked.alone < self.policy.auto:
+        """A bill that was linked before keeps its entry as long as both still fit.
+
+        What it takes is less than for a new link: what is usual in a workspace changes, and what was linked stays.
+        """
+        if linked is None or linked.alone < self.policy.review:
             fits = per_cent(linked.alone if linked else 0.0)
             return self._review(linked, "changed", f"the bill no longer fits the entry it was linked to ({fits})")
         return self._made("link", f"linked to {linked.kind} {linked.entry} before, and it still fits", linked)
@@ -269,12 +305,12 @@ class _Choosing:
             return None
         if gate in {"near tie", "contested", "duplicate", "policy", HELD_BACK}:
             return f"would have linked had it not been for: {gate}"
-        others = self.all_odds - (best.odds if best.running else 0.0)
+        others = self.others(best)
         for name in _ORDER:
             if (best.scores[name] or 0.0) < 1.0:
                 alone = self.weights.probability({**best.scores, name: 1.0}, same_identity=best.same_identity)
-                odds = alone / (1 - alone)
-                if odds / (others + odds) >= self.policy.auto:
+                stake = odds(alone) * best.free
+                if stake / (others + stake) >= self.policy.auto:
                     return f"would have linked had the {name} matched"
         return None
 
@@ -287,18 +323,22 @@ class _Choosing:
         gate: str | None = None,
         counterfactual: str | None = None,
     ) -> Choice:
-        ranked = sorted(self.case.candidates, key=lambda one: -self.likelihood(one))
-        shown = ranked[:KEPT] + [one for one in ranked[KEPT:] if one is chosen]
+        shown = self.ranked[:KEPT] + [one for one in self.ranked[KEPT:] if one is chosen]
         return Choice(
             action,
-            self.likelihood(chosen) if chosen is not None and not chosen.running else self.score,
+            self.likelihood(chosen) if chosen is not None and chosen.turned_down else self.score,
             why,
             chosen,
             gate,
             counterfactual,
             tuple((one, self.likelihood(one)) for one in shown),
-            self.case.rest + sum(one.odds for one in ranked[KEPT:] if one is not chosen and one.running),
+            self.case.rest + sum(one.stake for one in self.ranked[KEPT:] if one is not chosen and not one.turned_down),
         )
+
+
+def odds(probability: float) -> float:
+    """How much likelier than not; beyond MOST_ODDS nothing gets surer."""
+    return min(probability / (1 - probability), MOST_ODDS) if probability < 1 else MOST_ODDS
 
 
 def because(one: Standing) -> str:

@@ -50,16 +50,27 @@ class Pairs(NamedTuple):
 class Query(NamedTuple):
     """What to look for to find what may be the same as the document `key`.
 
-    `amounts` are the keys of its amounts, followed only where few share them; `converted` matter only among documents
-    whose amounts were converted; a word of at most `telling` documents is followed.
+    `amounts` are the keys of its amounts, followed only where few share them; its `exact` amounts beside the `heads`
+    of its names matter only among documents whose amounts were converted; a word of at most `telling` documents is
+    followed.
     """
 
     key: str
     amounts: list[int]
     keys: list[int]
-    converted: list[int]
+    exact: set[tuple[str, int]]
+    heads: frozenset[str]
     words: set[str]
     telling: int
+
+    def converted(self) -> list[int]:
+        """The keys of converted amounts that may be this document's."""
+        return [
+            hash(("converted", currency, head, rung))
+            for currency, amount in self.exact
+            for rung in _rungs(amount, _CONVERTED, _CONVERTED_STEP)
+            for head in self.heads
+        ]
 
 
 class Index:
@@ -135,39 +146,41 @@ class Index:
 
     def candidates(self, queries: Sequence[Query]) -> Pairs:
         """What is worth comparing with each of these documents, itself left out."""
-        amounts: list[int] = []
-        others: list[int] = []
-        of_amounts: list[int] = []
-        of_others: list[int] = []
+        amounts = [key for query in queries for key in query.amounts]
+        documents = [position for position, query in enumerate(queries) for _ in query.amounts]
+        keys = amounts.copy()
         for position, query in enumerate(queries):
-            amounts += query.amounts
-            of_amounts += [position] * len(query.amounts)
-            found = query.keys + (query.converted if self._converted else []) + self._telling(query)
-            others += found
-            of_others += [position] * len(found)
-        alone = self._find(amounts, of_amounts)
-        alone = alone[np.bincount(alone >> 32, minlength=len(queries))[alone >> 32] <= _SHARED]
-        pairs = distinct(np.concatenate([alone, self._find(others, of_others)]))
-        which, rows = pairs >> 32, pairs & 0xFFFFFFFF
+            others = query.keys + (query.converted() if self._converted else []) + self._telling(query)
+            keys += others
+            documents += [position] * len(others)
+        pairs, which_key = self._find(keys, documents)
+        by_amount = which_key < len(amounts)
+        if np.count_nonzero(by_amount) > _SHARED:
+            alone = distinct(pairs[by_amount])
+            crowded = np.bincount(alone >> 32, minlength=len(queries)) > _SHARED
+            pairs = pairs[~by_amount | ~crowded[pairs >> 32]]
+        found = distinct(pairs)
+        which, rows = found >> 32, found & 0xFFFFFFFF
         another = np.array([self.row(query.key) for query in queries], np.int64)[which] != rows
         return Pairs(which[another], rows[another])
 
     def payments(self, queries: Sequence[Query]) -> Pairs:
         """The payments that share a word with each of these documents' names."""
         keys = [hash(("payee", word)) for query in queries for word in query.words]
-        pairs = self._find(keys, [position for position, query in enumerate(queries) for _ in query.words])
-        return Pairs(pairs >> 32, pairs & 0xFFFFFFFF)
+        pairs, _ = self._find(keys, [position for position, query in enumerate(queries) for _ in query.words])
+        found = distinct(pairs)
+        return Pairs(found >> 32, found & 0xFFFFFFFF)
 
     def _telling(self, query: Query) -> list[int]:
         """The keys of the words that few documents have."""
         return [hash(("word", word)) for word in query.words if self._words[word] <= query.telling]
 
-    def _find(self, keys: list[int], documents: list[int]) -> Numbers:
-        """Live rows that hold the keys, each as the document's position × 2³² + the row, once."""
+    def _find(self, keys: list[int], documents: list[int]) -> tuple[Numbers, Numbers]:
+        """Live rows that hold the keys, each as the document's position × 2³² + the row; beside it which key."""
         found = self._postings.find(keys)
         live = self.rows["alive"][found.rows]
-        positions = np.array(documents, np.int64)[found.which[live]]
-        return distinct((positions << 32) | found.rows[live])
+        which, rows = found.which[live], found.rows[live]
+        return (np.array(documents, np.int64)[which] << 32) | rows, which
 
     def _filed_alike(self, row: int, fresh: bytes) -> bool:
         """Whether a row with these bytes would be found under the same keys, the texts being equal."""
@@ -203,19 +216,14 @@ def query(facts: Facts) -> Query:
     keys = [hash(("unread", word)) for word in words]
     keys += _identities(facts)
     amounts: list[int] = []
-    for currency, amount in _amounts(facts.exact, facts.net):
+    exact = _amounts(facts.exact)
+    for currency, amount in exact | _amounts(facts.net):
         blocks = {(amount - _CENTS) // _BLOCK, (amount + _CENTS) // _BLOCK}
         amounts += [hash(("amount", currency, block)) for block in blocks]
         keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _NEAR) for head in heads]
     for currency, amount in _amounts(facts.about):
         keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _CONVERTED) for head in heads]
-    converted = [
-        hash(("converted", currency, head, rung))
-        for currency, amount in _amounts(facts.exact)
-        for rung in _rungs(amount, _CONVERTED, _CONVERTED_STEP)
-        for head in heads
-    ]
-    return Query(facts.key, amounts, keys, converted, words, _TELLING if facts.exact else _TELLING_ALONE)
+    return Query(facts.key, amounts, keys, exact, heads, words, _TELLING if facts.exact else _TELLING_ALONE)
 
 
 def _filed(facts: Facts) -> set[int]:

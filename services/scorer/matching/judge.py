@@ -12,12 +12,13 @@ import numpy as np
 from common.messages import Action, Candidate, Entry, Field, FieldScore, Grounds, Policy, Readiness
 from services.scorer.matching import compare, model
 from services.scorer.matching.books import Books
-from services.scorer.matching.decide import Case, Choice, Standing, choose
-from services.scorer.matching.index import query
+from services.scorer.matching.decide import Case, Standing, choose, odds
+from services.scorer.matching.habits import habits
 from services.scorer.matching.model import Weights
-from services.scorer.matching.ranking import Ranking, Scored, kind_of
+from services.scorer.matching.ranking import Ranking, Scored
 from services.scorer.matching.readiness import Assessment, assess
 from services.scorer.matching.remittances import Remittances
+from services.scorer.matching.rivals import EVEN, Rivals
 from services.scorer.matching.selfcheck import hold
 
 _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
@@ -47,27 +48,20 @@ class Judge:
 
     def __init__(self, books: Books, weights: Weights | None = None) -> None:
         self._books = books
-        self._weights = weights or model.weights()
+        general = weights or model.weights()
+        self._weights = general.suited(habits(books, general))
         self._ranking = Ranking(books, weights=self._weights)
+        self._rivals = Rivals(books, self._ranking)
         self._assessed: dict[tuple[str, Policy], Assessment] = {}
-        self._wanted_by: dict[str, list[str]] = {}
         self._copies: dict[str, list[str]] = {}
-        self._remittances = Remittances(books, self._ranking, self._wanting)
+        self._remittances = Remittances(books, self._ranking, self._rivals.wanting)
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Compare all these bills with their candidates at once, and find who else wants those."""
         live = [key for key in keys if key in self._books.bill_index]
         self._ranking.rank(live)
         self._find_copies(live)
-        sought = {
-            one
-            for key in live
-            for scored in self._ranking.of(key)
-            if scored.alone >= self._books.policy.review
-            for one in (scored.key, *scored.parts)
-        }
-        self._find_rivals(sorted(sought))
-        self._ranking.rank(sorted({rival for one in sought for rival in self._wanted_by.get(one, ())}))
+        self._rivals.prepare(live)
         self._remittances.prepare(live)
 
     def decide(self, key: str) -> Verdict:
@@ -96,6 +90,8 @@ class Judge:
                 remittance=case.remittance,
                 held_back=case.held_back,
                 rest=choice.rest,
+                presence=self._weights.habits.presence,
+                coincidence=self._weights.habits.coincidence,
             ),
         )
 
@@ -112,13 +108,15 @@ class Judge:
             if entry is None or not entry.live:
                 return Case((), *sound, before="gone")
             return Case([_standing(scored) for scored in self._candidates(key)], *sound, before="linked")
-        standings = [self._with_taker(key, scored) for scored in self._candidates(key)]
+        ranked = self._candidates(key)
+        standings = [self._rivalled(key, scored) for scored in ranked]
         copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
         remittance = None if self._remittances.needless(key) else self._remittances.of(key)
-        if not any(
-            one.taken_by is None and not one.turned_down and one.alone >= books.policy.review for one in standings
-        ):
-            standings = [replace(one, alike=self._looks_alike(key, one)) for one in standings]
+        if sum(one.stake for one in standings if not one.turned_down) < odds(books.policy.review):
+            standings = [
+                replace(one, alike=self._looks_alike(key, one, scored))
+                for one, scored in zip(standings, ranked, strict=True)
+            ]
         return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back)
 
     def _assess(self, key: str) -> Assessment:
@@ -147,87 +145,27 @@ class Judge:
         of = np.array([self._books.bill_index.row(key)])
         return [scored for _, scored in self._ranking.score(of, np.array([row]), least=0.0)]
 
-    def _with_taker(self, key: str, scored: Scored) -> Standing:
-        members = (scored.key, *scored.parts)
-        turned_down = any(self._books.memory.rejected(key, one) for one in members)
-        standing = replace(_standing(scored), turned_down=True) if turned_down else _standing(scored)
-        claimed = self._claimed_by(key, scored)
-        if claimed is not None:
-            return replace(standing, claimed=True, taken_by=claimed)
-        rival = self._rival(key, scored)
-        if rival is None:
-            return standing
-        theirs = self._ranking.candidate(rival, scored.key)
-        return replace(standing, taken_by=rival, numbered=theirs is not None and _names_it(theirs))
-
-    def _claimed_by(self, key: str, scored: Scored) -> str | None:
-        """Another bill that the entry, or the payment that is part of it, already serves."""
-        claims = (self._books.claims.get(one) for one in (scored.key, *scored.parts))
-        return next((bill for bill in claims if bill is not None and bill != key), None)
-
-    def _rival(self, key: str, scored: Scored) -> str | None:
-        """Another open bill with a better or equal right to the entry.
-
-        A candidate too weak to be linked is lost only to a bill that is linked to it: where nobody is sure, a
-        person is asked about every bill concerned.
-        """
-        books = self._books
-        if scored.alone < books.policy.auto:
-            return self._linked(key, scored.key, scored.parts) if scored.alone >= books.policy.review else None
-        for rival in self._rivals(key, scored.key, scored.parts):
-            theirs = self._ranking.candidate(rival, scored.key)
-            if theirs is None or theirs.alone < books.policy.review or self._prefers_another(rival, theirs):
-                continue
-            if _sum_agrees(scored) and not _sum_agrees(theirs):
-                continue  # an entry of this bill's very amount is not the other's by a wrong one
-            if books.is_copy(key, rival):
-                if books.entered(rival) < books.entered(key):
-                    return rival
-            elif theirs.alone > scored.alone - books.policy.margin and not _settled_by_number(scored, theirs):
-                return rival
-        return None
-
-    def _find_rivals(self, entries: Sequence[str]) -> None:
-        books = self._books
-        todo = [one for one in entries if one not in self._wanted_by and one in books.index]
-        if not todo:
-            return
-        found = books.bill_index.candidates([query(self._ranking.facts(one)) for one in todo])
-        wanted_by: dict[str, list[str]] = {one: [] for one in todo}
-        for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
-            wanted_by[todo[which]].append(books.bill_index.key(row))
-        self._wanted_by |= wanted_by
-
-    def _wanting(self, entry: str) -> Sequence[str]:
-        """Live bills that an entry could belong to."""
-        self._find_rivals([entry])
-        return self._wanted_by.get(entry, ())
-
-    def _rivals(self, key: str, entry: str, parts: Sequence[str]) -> list[str]:
-        """Other open bills that the entry, or a payment that is part of it, could belong to."""
-        members = (entry, *parts)
-        self._find_rivals(members)
-        return sorted(
-            {
-                rival
-                for one in members
-                for rival in self._wanted_by.get(one, ())
-                if rival != key and self._books.may_want(rival, kind_of(one))
-            }
+    def _rivalled(self, key: str, scored: Scored) -> Standing:
+        """A candidate with what other bills have to do with it."""
+        books, members = self._books, (scored.key, *scored.parts)
+        free, rival = self._rivals.free(key, scored)
+        serves = (books.claims.get(one) for one in members)
+        claimed_by = next((bill for bill in serves if bill is not None and bill != key), None)
+        return replace(
+            _standing(scored),
+            free=free,
+            taken_by=claimed_by or rival,
+            claimed=claimed_by is not None,
+            turned_down=any(books.memory.rejected(key, one) for one in members),
         )
 
-    def _prefers_another(self, key: str, scored: Scored) -> bool:
-        """Whether a bill clearly belongs to another entry of the same kind."""
-        top = self._ranking.of(key)[0]
-        return top.alone - scored.alone >= self._books.policy.margin and top.kind == scored.kind
-
-    def _looks_alike(self, key: str, one: Standing) -> bool:
+    def _looks_alike(self, key: str, one: Standing, scored: Scored) -> bool:
         """Whether creating beside this entry could enter a document twice, unlikely as the match is.
 
         The same number; or the same amount on the same days under a name that is not plainly another; or the
         same supplier and amount on the bill's due date, which OCR takes for its date now and then.
         """
-        if one.taken_by is not None or one.turned_down or one.conflict:
+        if one.claimed or one.turned_down or one.conflict:
             return False
         amount, day = one.scores["amount"] or 0.0, one.scores["date"] or 0.0
         unknown, name = one.scores["name"] is None, one.scores["name"] or 0.0
@@ -238,48 +176,28 @@ class Judge:
                 or (name >= _SAME and self._is_due(key, one.key))
             )
         )
-        return alike and self._linked(key, one.key, one.also) is None
+        return alike and self._rivals.wanted(key, scored)[0] >= EVEN
 
     def _is_due(self, key: str, entry: str) -> bool:
         """Whether an entry bears the day on which the bill is due."""
         index, bills = self._books.index, self._books.bill_index
         return bool(index.rows["since"][index.row(entry)] == bills.rows["until"][bills.row(key)])
 
-    def _linked(self, key: str, entry: str, parts: Sequence[str]) -> str | None:
-        """Another bill that is linked to the entry, posted already or not."""
-        for rival in self._rivals(key, entry, parts):
-            theirs = self._ranking.candidate(rival, entry)
-            if theirs is not None and theirs.alone >= self._books.policy.auto:
-                choice = self._choice(rival)
-                if choice.action == "link" and choice.chosen is not None and choice.chosen.key == entry:
-                    return rival
-        return None
-
-    def _choice(self, key: str) -> Choice:
-        """What becomes of a bill, as far as its links go."""
-        # Only what is strong enough to be linked needs its rivals known, so this never comes back here.
-        auto = self._books.policy.auto
-        standings = [
-            self._with_taker(key, one) if one.alone >= auto else _standing(one) for one in self._ranking.of(key)
-        ]
-        assessment = self._assess(key)
-        case = Case(standings, assessment.readiness, assessment.holds, assessment.blocked, self._earlier_copy(key))
-        return choose(case, self._books.policy, self._weights)
-
     def _find_copies(self, keys: Sequence[str]) -> None:
         books, index = self._books, self._books.bill_index
         todo = [key for key in keys if key not in self._copies]
         if not todo:
             return
+        self._copies |= {key: [] for key in todo}
         found = index.candidates([self._ranking.query(key) for key in todo])
+        if not len(found.rows):
+            return
         mine = index.rows.take(np.array([index.row(key) for key in todo], np.int64)[found.which])
         theirs = index.rows.take(found.rows)
         equal = ((mine["exact"] == theirs["exact"]) & (mine["exact_currency"] == theirs["exact_currency"])).all(axis=1)
-        copies: dict[str, list[str]] = {key: [] for key in todo}
         for which, row in zip(found.which[equal].tolist(), found.rows[equal].tolist(), strict=True):
             if books.is_copy(todo[which], index.key(row)):
-                copies[todo[which]].append(index.key(row))
-        self._copies |= copies
+                self._copies[todo[which]].append(index.key(row))
 
     def _earlier_copy(self, key: str) -> str | None:
         """The bill of which this one is a second entry, if any: the first that was entered."""
@@ -309,9 +227,9 @@ class Judge:
             alone=one.alone,
             same_identity=one.same_identity,
             also=one.also,
+            free=one.free,
             taken_by=one.taken_by,
             claimed=one.claimed,
-            numbered=one.numbered,
             alike=one.alike,
             turned_down=one.turned_down,
         )
@@ -328,20 +246,3 @@ def _why(name: Field, scored: Scored) -> str | None:
     if name == "amount":
         return compare.AMOUNTS[scored.amounts]
     return f"{scored.days} days apart" if name == "date" and scored.days else None
-
-
-def _names_it(scored: Scored) -> bool:
-    """Whether the entry shows the bill's number."""
-    score = scored.scores[compare.REFERENCE]
-    return score is not None and score >= model.AGREES
-
-
-def _sum_agrees(scored: Scored) -> bool:
-    """Whether the entry has the bill's amount, as far as it says."""
-    score = scored.scores[compare.AMOUNT]
-    return score is None or score >= model.AGREES
-
-
-def _settled_by_number(mine: Scored, theirs: Scored) -> bool:
-    """Whether the entry names one bill's number and not the other's: that decides between two bills."""
-    return _names_it(mine) and not _names_it(theirs)

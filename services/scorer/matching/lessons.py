@@ -16,6 +16,8 @@ that may still change; with five candidates each they are about 40 kB."""
 
 _NOT_APART = 0.5
 """Score of a date from which on it is no reason to turn a candidate down."""
+_LIKELY_FREE = 0.5
+"""Probability from which on an entry is likelier no other bill's."""
 
 
 def teaches(closed: ReviewClosed) -> bool:
@@ -47,6 +49,8 @@ def learned(question: ReviewRequested, closed: ReviewClosed, entries: Mapping[st
     turned_down = []
     for candidate in question.candidates:
         key = _key(candidate)
+        if (entry := entries.get(key)) is not None and entry.origin is not None:
+            continue  # Weir made it, and was asked about what Qonto read of it: it is no other document
         if chosen is None or chosen not in _unit(question, key):
             name = _name(_facts(entries, key)) if closed.outcome != "refused" and _only_the_name(candidate) else None
             turned_down.append(TurnedDown(entry=key, name=name if name != _name(of_chosen) else None))
@@ -96,7 +100,8 @@ def _only_the_name(candidate: Candidate) -> bool:
     scores = {field: compared.score for field, compared in candidate.fields.items()}
     amount, date, reference = scores.get("amount"), scores.get("date"), scores.get("reference")
     return (
-        candidate.taken_by is None
+        not candidate.claimed
+        and candidate.free >= _LIKELY_FREE
         and amount is not None
         and amount >= model.AGREES
         and (date is None or date >= _NOT_APART)

@@ -112,13 +112,6 @@ class Memory:
         for bill in {lesson.bill for lesson in (*before, *after)}:
             self._judge(bill)
 
-    def as_of(self, instant: datetime) -> "Memory":
-        """What was taught before `instant`, as far as it is still kept."""
-        earlier = Memory()
-        for vendor, lessons in self._lessons.items():
-            earlier.take(vendor, Lessons(lessons=tuple(lesson for lesson in lessons if lesson.at < instant)))
-        return earlier
-
     def rejected(self, bill: str, entry: str) -> bool:
         """Whether a person was shown this entry for this bill and turned it down: it is never linked by itself."""
         standing = self._standing.get(bill)

@@ -10,12 +10,12 @@ The candidates of one bill compete with each other and with "Qonto holds no coun
 `posterior`. `python -m services.scorer.fitting` fits the weights on invented workspaces.
 """
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from math import exp, isfinite, log
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -39,22 +39,39 @@ CONFLICT = 0.849
 OTHER_COMPANY = 0.5
 """Ceiling where the numbers in the two names contradict (Depot 12, Depot 14), whatever else agrees."""
 
+_NAME, _AMOUNT, _DATE, _REFERENCE = map(FIELDS.index, ("name", "amount", "date", "reference"))
+_NO_AMOUNT, _NO_DATE = 0.79, 0.5
+"""Scores below which amounts, and from which on dates, are no coincidence any more."""
+
 Floats = NDArray[np.float64]
 Table = tuple[tuple[float, float], ...]
 """Scores from 0 to 1, rising, each with its worth; straight lines between them."""
 
 
-class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Habits(NamedTuple):
+    """What differs from workspace to workspace, as log-odds; 0 where it is as in the books that were fitted on.
+
+    `presence` says how usual it is that Qonto holds a bill's document before Weir comes. `coincidence` says how much
+    more an equal amount on the same days is worth: less where many documents have the same ones by accident.
+    """
+
+    presence: float = 0.0
+    coincidence: float = 0.0
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One version of the weights. ValueError names the field that makes no sense.
 
     `prior` is the log-odds of a candidate before anything is compared: most share an amount by accident.
-    `identity` is the worth of an equal VAT number or IBAN: the same counterparty, whichever document.
+    `identity` is the worth of an equal VAT number or IBAN: the same counterparty, whichever document. `habits` are
+    those of the workspace that the weights are for.
     """
 
     version: str
     prior: float
     identity: float
     worths: dict[Field, Table]
+    habits: Habits = Habits()
 
     def __post_init__(self) -> None:
         if not self.version:
@@ -68,6 +85,10 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for field, table in self.worths.items():
             _check(f"worths.{field}", table)
 
+    def suited(self, habits: Habits) -> "Weights":
+        """The same weights for a workspace with these habits."""
+        return msgspec.structs.replace(self, habits=habits)
+
     def worth(self, field: Field, score: float | None) -> float:
         """The log-odds of a field's score; 0 where one side does not say."""
         if score is None:
@@ -80,8 +101,27 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def logit(self, scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
         """The log-odds, against no counterpart at all, of a candidate with these scores."""
-        total = self.prior + sum(self.worth(field, score) for field, score in scores.items())
+        total = self.prior + self.habits.presence + sum(self.worth(field, score) for field, score in scores.items())
+        total += self.coincidence(scores.get("amount"), scores.get("date"))
         return total + self.identity if same_identity else total
+
+    def coincidence(self, amount: float | None, date: float | None) -> float:
+        """What these two are worth more or less than elsewhere, as log-odds."""
+        scores = np.full((1, COLUMNS), np.nan)
+        scores[0, [_AMOUNT, _DATE]] = np.array([amount, date], dtype=np.float64)
+        worths = (self.worths_of(field, scores[:, FIELDS.index(field)]) for field in ("amount", "date"))
+        return float(self._coincidences(scores, *worths)[0])
+
+    def _coincidences(self, scores: Floats, amounts: Floats, dates: Floats) -> Floats:
+        """`coincidence` of every row, from what its amount and date are worth.
+
+        It is at most what the two add by agreeing rather than not, whichever adds less, so that no amount or date
+        gains by being moved away.
+        """
+        edge = amounts - self.worth("amount", _NO_AMOUNT), dates - self.worth("date", _NO_DATE)
+        added = np.where(coincide(scores), np.maximum(np.minimum(*edge), 0.0), 0.0)
+        share = self.habits.coincidence
+        return np.asarray(np.copysign(np.minimum(abs(share), added), share))
 
     def probability(self, scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
         """The probability that two documents are the same, from their fields' scores, if none competes."""
@@ -89,21 +129,37 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def worths_of(self, field: Field, scores: Floats) -> Floats:
         """`worth` of every score at once, in the same shape; NaN says that one side does not say."""
-        at, worth = np.array(self.worths[field]).T
-        found = np.interp(scores, at, worth)
-        return np.where(np.isnan(scores), 0.0, found)
+        return np.where(np.isnan(scores), 0.0, np.interp(scores, *_points(self.worths[field])))
 
     def logits(self, scores: Floats) -> Floats:
         """The log-odds of every row of a matrix of scores with `COLUMNS` columns."""
-        total = np.full(len(scores), self.prior)
-        for column, field in enumerate(FIELDS):
-            total += self.worths_of(field, scores[:, column])
-        return total + np.where(np.isnan(scores[:, -1]), 0.0, self.identity * scores[:, -1])
+        worths = [self.worths_of(field, scores[:, column]) for column, field in enumerate(FIELDS)]
+        return self.combined(worths, scores, scores[:, -1] == 1.0)
+
+    def combined(self, worths: Sequence[Floats | float], scores: Floats, same: NDArray[np.bool_]) -> Floats:
+        """The log-odds of every row, from what each of its FIELDS is worth and whether the identity is the same."""
+        total = sum(worths, np.full(len(scores), self.prior + self.habits.presence))
+        if self.habits.coincidence:
+            total += self._coincidences(scores, np.asarray(worths[_AMOUNT]), np.asarray(worths[_DATE]))
+        return total + np.where(same, self.identity, 0.0)
+
+
+@lru_cache(maxsize=128)
+def _points(table: Table) -> tuple[Floats, Floats]:
+    """The scores of a table, and what they are worth, as arrays."""
+    at, worth = np.array(table).T
+    return at, worth
+
+
+def coincide(scores: Floats) -> NDArray[np.bool_]:
+    """Which rows of a matrix of scores have the same amount on the same days, as unrelated documents may have, too."""
+    found: NDArray[np.bool_] = (scores[:, _AMOUNT] >= AGREES) & (scores[:, _DATE] >= _NO_DATE)
+    return found
 
 
 def held(logits: Floats, scores: Floats) -> Floats:
     """The log-odds of candidates, held down by what contradicts in their rows of scores."""
-    name, reference = scores[:, FIELDS.index("name")], scores[:, FIELDS.index("reference")]
+    name, reference = scores[:, _NAME], scores[:, _REFERENCE]
     capped = np.where(reference == 0.0, np.minimum(logits, _odds(CONFLICT)), logits)
     return np.where(name == 0.0, np.minimum(capped, _odds(OTHER_COMPANY)), capped)
 

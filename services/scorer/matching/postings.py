@@ -17,8 +17,10 @@ Numbers = NDArray[np.int64]
 def distinct(numbers: Numbers) -> Numbers:
     """Each number once, in order; np.unique takes many times as long."""
     ordered = np.sort(numbers)
-    first: Numbers = ordered[np.concatenate([np.ones(min(1, len(ordered)), np.bool_), ordered[1:] != ordered[:-1]])]
-    return first
+    first = np.empty(len(ordered), np.bool_)
+    first[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 class Found(NamedTuple):
@@ -35,10 +37,12 @@ class _Level(NamedTuple):
     rows: NDArray[np.int32]
 
     def find(self, keys: Numbers) -> Found:
-        first = np.searchsorted(self.keys, keys, "left")
-        count = np.searchsorted(self.keys, keys, "right") - first
-        places = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - first, count)
-        return Found(np.repeat(np.arange(len(keys)), count), self.rows[places].astype(np.int64))
+        """The rows of each of these keys, which are in order: from one to the next the search stays nearby."""
+        first = self.keys.searchsorted(keys)
+        count = self.keys.searchsorted(keys, "right") - first
+        ends = count.cumsum()
+        places = np.arange(ends[-1] if len(ends) else 0) - (ends - count - first).repeat(count)
+        return Found(np.arange(len(keys)).repeat(count), self.rows.take(places))
 
 
 class Postings:
@@ -61,11 +65,13 @@ class Postings:
     def find(self, keys: list[int]) -> Found:
         """Every row that holds one of the keys, in no particular order."""
         wanted = np.array(keys, np.int64)
-        found = self._sorted.find(wanted)
-        if not self._keys:
-            return found
-        newest = self._loose().find(wanted)
-        return Found(np.concatenate([found.which, newest.which]), np.concatenate([found.rows, newest.rows]))
+        order = wanted.argsort()
+        wanted = wanted.take(order)
+        levels = [level.find(wanted) for level in (self._sorted, self._loose()) if len(level.keys)]
+        if not levels:
+            return Found(order[:0], order[:0])
+        which, rows = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        return Found(order.take(which), rows.astype(np.int64))
 
     def kept(self, renumbered: Numbers) -> "Postings":
         """The postings of the rows that go on, under their new numbers (-1 for those that do not)."""

@@ -5,6 +5,7 @@ Bills are compared in batches; what was worked out is kept as long as the rankin
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from common.messages import Entry, EntryKind, Field
 from services.scorer.matching import compare, model, names
 from services.scorer.matching.books import Books
-from services.scorer.matching.compare import Compared, Flags
+from services.scorer.matching.compare import Compared
 from services.scorer.matching.facts import Facts, of_entry, payments_of
 from services.scorer.matching.index import Pairs, Query, query
 from services.scorer.matching.model import FIELDS, Floats, Weights
@@ -65,6 +66,7 @@ class Ranking:
         self._entry_facts: dict[str, Facts] = {}
         self._alike: dict[int, float] = {}
         self._ranked: dict[str, list[Scored]] = {}
+        self._likelihood: dict[tuple[str, str], float] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._ranked
@@ -110,6 +112,8 @@ class Ranking:
 
     def alike(self, key: str, entries: Sequence[str]) -> list[float]:
         """How alike a bill's and each entry's names are; 0 where one has none."""
+        if not entries:
+            return []
         rows = np.array([self._books.index.row(one) for one in entries], np.int64)
         found = self._alike_of(np.full(len(entries), self._books.bill_index.row(key)), rows)
         return [float(score) for score in np.nan_to_num(found)]
@@ -136,30 +140,38 @@ class Ranking:
 
     def score(self, of: Numbers, rows: Numbers, *, least: float) -> list[tuple[int, Scored]]:
         """The pairs that reach the probability `least`, by their positions."""
+        if not len(rows):
+            return []
         books, index = self._books, self._books.index
         compared = compare.compare(
             books.bill_index, of, index, rows, self._alike_of, weights=self._weights, least=least
         )
         parts, told_by = self._complete(of, rows, compared)
-        alone = compare.probabilities(compared.scores, compared.same, self._weights)
-        reached = np.flatnonzero(compared.possible & (alone >= least))
-        scores = compared.scores[reached].astype(object)
-        scores[np.isnan(compared.scores[reached])] = None
+        reached = np.flatnonzero(compared.possible)
+        alone = compare.probabilities(compared.scores[reached], compared.same[reached], self._weights)
+        reached, alone = reached[alone >= least], alone[alone >= least]
+        columns = (rows, compared.same, compared.amounts, compared.days)
         return [
             (
                 pair,
                 Scored(
-                    index.key(rows[pair]),
-                    tuple(scores[position].tolist()),
-                    float(alone[pair]),
-                    bool(compared.same[pair]),
-                    int(compared.amounts[pair]),
-                    int(compared.days[pair]),
+                    index.key(row),
+                    tuple(None if isnan(score) else score for score in scores),
+                    probability,
+                    same,
+                    amounts,
+                    days,
                     parts.get(pair, ()),
                     told_by.get(pair, ()),
                 ),
             )
-            for position, pair in enumerate(reached.tolist())
+            for pair, scores, probability, row, same, amounts, days in zip(
+                reached.tolist(),
+                compared.scores[reached].tolist(),
+                alone.tolist(),
+                *(column[reached].tolist() for column in columns),
+                strict=True,
+            )
         ]
 
     def _complete(
@@ -212,19 +224,35 @@ class Ranking:
 
     def _measured(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
         """How alike the names in these rows are: the best of all pairings, each two names compared once."""
-        pairings = (ours[:, :, None].astype(np.int64) << 32) | theirs[:, None, :]
-        named: Flags = (ours[:, :, None] != 0) & (theirs[:, None, :] != 0)
-        codes = distinct(pairings[named])
-        table = self._books.index.tables.names
-        fresh = [code for code in codes.tolist() if code not in self._alike]
-        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
-        self._alike |= dict(zip(fresh, names.similarities(pairs, self._books.rarity), strict=True))
-        best = np.full(pairings.shape, -1.0)
-        best[named] = np.array([self._alike[code] for code in codes.tolist()], np.float64)[
-            np.searchsorted(codes, pairings[named])
+        pairings = [
+            [mine << 32 | other for mine in of_bill if mine for other in of_entry if other]
+            for of_bill, of_entry in zip(ours.tolist(), theirs.tolist(), strict=True)
         ]
-        found: Floats = best.max(axis=(1, 2), initial=-1.0)
-        return np.where(found < 0, np.nan, found)
+        table, known = self._books.index.tables.names, self._alike
+        fresh = list({code: None for codes in pairings for code in codes if code not in known})
+        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
+        known |= zip(fresh, names.similarities(pairs, self._books.rarity), strict=True)
+        return np.array([max((known[code] for code in codes), default=nan) for codes in pairings], np.float64)
 
-    def candidate(self, key: str, entry: str) -> Scored | None:
-        return next((scored for scored in self.of(key) if scored.key == entry), None)
+    def candidate(self, key: str, entry: str, *, least: float = 0.0) -> Scored | None:
+        """A candidate of a bill, None if it is none or less likely than `least`; see also `reaching`."""
+        if key not in self._ranked and self._likelihood.get((key, entry), 1.0) < least:
+            return None
+        return next((scored for scored in self.of(key) if scored.key == entry and scored.alone >= least), None)
+
+    def reaching(self, pairs: Sequence[tuple[str, str]], least: float) -> list[str]:
+        """The bills that may be one with the entry beside them, each pair by itself, with the probability `least`.
+
+        What comes of a pair is the same whatever else the bill is compared with: a bill that is out of reach of the
+        entry need not be ranked.
+        """
+        books = self._books
+        fresh = [pair for pair in pairs if pair[0] not in self._ranked and pair not in self._likelihood]
+        if fresh:
+            of, rows = (
+                np.array([index.row(one) for one in column], np.int64)
+                for index, column in zip((books.bill_index, books.index), zip(*fresh, strict=True), strict=True)
+            )
+            self._likelihood |= dict.fromkeys(fresh, 0.0)
+            self._likelihood |= {fresh[at]: scored.alone for at, scored in self.score(of, rows, least=self._least)}
+        return [key for key, entry in pairs if key in self._ranked or self._likelihood[key, entry] >= least]

@@ -81,3 +81,16 @@ def mentioned(number: Reference, text: str) -> bool:
         return True
     words = re.findall(r"[0-9]+", text)
     return len(number.digits) > SHORTEST and number.digits in (word.lstrip("0") for word in words)
+
+
+def names_another(number: Reference, text: str) -> bool:
+    """Whether free text holds another number of the same series instead: written alike, and the first half the same."""
+    if len(number.plain) <= SHORTEST:
+        return False
+    others = (reference(word) for word in re.findall(r"[0-9A-Z][0-9A-Z./-]*", text.upper()))
+    return any(other is not None and _same_series(number.plain, other.plain) for other in others)
+
+
+def _same_series(one: str, other: str) -> bool:
+    start = (len(one) + 1) // 2
+    return one != other and one[:start] == other[:start] and re.sub(r"\d", "0", one) == re.sub(r"\d", "0", other)

@@ -5,7 +5,7 @@ import numpy as np
 from common.messages import Candidate, Decision, Policy
 from services.scorer.matching import compare, model
 from services.scorer.matching.decide import case_of, choose
-from services.scorer.matching.model import Weights
+from services.scorer.matching.model import Habits, Weights
 
 _CLOSE = 1e-9
 """By how much a probability may differ from one machine's arithmetic to another's."""
@@ -19,7 +19,7 @@ def differences(decision: Decision, policy: Policy) -> list[str]:
     """
     if decision.action == "withdraw":  # by the deletion alone
         return []
-    weights = model.weights(decision.model_version)
+    weights = weights_of(decision)
     found = [
         f"entry {one.entry} alone: {one.alone:.6f} was decided on, its fields make {now:.6f}"
         for one in decision.candidates
@@ -42,6 +42,12 @@ def differences(decision: Decision, policy: Policy) -> list[str]:
         if was != comes_out:
             found.append(f"{what}: {was} was decided, {comes_out} comes out")
     return found
+
+
+def weights_of(decision: Decision) -> Weights:
+    """The weights a decision was made by, suited to its workspace; UserError if this release does not have them."""
+    habits = Habits(decision.grounds.presence, decision.grounds.coincidence)
+    return model.weights(decision.model_version).suited(habits)
 
 
 def alone(candidate: Candidate, weights: Weights) -> float:

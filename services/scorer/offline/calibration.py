@@ -21,7 +21,11 @@ class Local(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """How far scores are from the share that is right; None where nothing was there to measure."""
+    """How far scores are from the share that is right; None where nothing was there to measure.
+
+    `ece` is the expected calibration error: the mean gap of BINS bins, weighted by their counts (Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017), with bins of equal count.
+    """
 
     count: int
     ece: float | None
@@ -48,14 +52,6 @@ def calibration(scores: ArrayLike, right: ArrayLike) -> Calibration:
         log_loss=float(-np.mean(held * np.log(sure) + (1 - held) * np.log1p(-sure))),
         local=Local(int(near.sum()), float(np.mean(held[near] - promised[near])) if near.any() else None),
     )
-
-
-def expected_error(scores: ArrayLike, right: ArrayLike) -> float:
-    """The expected calibration error: the mean gap of BINS bins of equal count, weighted by their counts.
-
-    Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), with bins of equal count.
-    """
-    return calibration(scores, right).ece or 0.0
 
 
 def _bins(promised: NDArray[np.float64], held: NDArray[np.float64]) -> list[tuple[float, float, int]]:
