@@ -24,9 +24,10 @@ from nats.aio.msg import Msg
 
 from common import codec, subjects
 from common.bus import Bus
-from common.errors import AskPerson, Fatal, Fate, WeirError, verdict
+from common.errors import ATTEMPTS, AskPerson, Fatal, Fate, Refused, Verdict, WeirError, verdict
+from common.failures import Failures
 from common.inbox import EXPIRED, HEARTBEAT, Inbox, position, status
-from common.messages import Notice, now
+from common.messages import Answer, Failure, Notice, Retried, Retry, now
 from common.topology import ACK_WAIT, Consumer
 
 log = structlog.get_logger()
@@ -43,6 +44,10 @@ _IDLE_HEARTBEAT = 5.0
 _REST_WITHIN = 5.0
 _GRACE = ACK_WAIT
 """Seconds a batch may take to finish when the service stops."""
+
+_SOON = 3.0
+"""Seconds that a person who tries a failure again is kept waiting for what is about to be possible."""
+_TRIES_AGAIN = 5
 
 Ask = Callable[["Delivery[Any]", AskPerson], Awaitable[None]]
 
@@ -90,12 +95,13 @@ class Delivery(Generic[T]):
                 await self.done()
             case Fate.ASK | Fate.PARK:
                 event.warning("message.parked", error=error, exc_info=not expected)
-                await self._park(result.why, result.fix)
+                await self._park(result)
             case Fate.STOP:
                 await self.later(1.0)
                 self.bus.stop(error if isinstance(error, WeirError) else Fatal(str(error)))
 
-    async def _park(self, why: str, fix: str | None) -> None:
+    async def _park(self, result: Verdict) -> None:
+        await Failures(self.bus).record(self.consumer, self.subject, self.sequence, result)
         workspace = subjects.workspace_of(self.subject)
         if workspace is not None:
             await self.bus.notify(
@@ -103,8 +109,8 @@ class Delivery(Generic[T]):
                     workspace=workspace,
                     kind="failed",
                     at=now(),
-                    why=why,
-                    fix=fix,
+                    why=result.why,
+                    fix=result.fix,
                     subject=self.subject,
                     stream=self.consumer.stream,
                     sequence=self.sequence,
@@ -113,6 +119,37 @@ class Delivery(Generic[T]):
             )
         self.settled = True
         await self.raw.term()
+
+
+class Redelivery(Delivery[T]):
+    """A message that was given up, handled once more because a person asked; `result` says why it still fails."""
+
+    result: Verdict | None = None
+
+    async def done(self) -> None:
+        """Its effect is durable."""
+        self.settled = True
+
+    async def later(self, seconds: float) -> None:
+        """It stays among the failures: nothing brings it again by itself."""
+        if not self.settled:
+            self.settled = True
+            self.result = Verdict(Fate.RETRY, "it cannot be done now; try again in a while", seconds)
+
+    async def failed(self, error: Exception) -> None:
+        """Settle by the table, except that it stays among the failures whatever its fate."""
+        if self.settled:
+            return
+        result = verdict(error, self.attempt)
+        log.info("message.retry_failed", subject=self.subject, sequence=self.sequence, error=error)
+        if result.fate is Fate.ASK and self.ask is not None and isinstance(error, AskPerson):
+            await self.ask(self, error)
+            await self.done()
+            return
+        self.settled = True
+        self.result = result
+        if result.fate is Fate.STOP:
+            self.bus.stop(error if isinstance(error, WeirError) else Fatal(str(error)))
 
 
 Handler = Callable[[Sequence[Delivery[T]]], Awaitable[None]]
@@ -141,6 +178,7 @@ def batches(
 
     pull = Pull(bus, consumer, type_, handle, size, collect, ahead, ask, unreadable)
     bus.add_task(pull.run, pull.stop)
+    bus.answers(subjects.retry(bus.region, consumer.name), Retry, pull.retry)
 
 
 class Pull(Generic[T]):
@@ -169,6 +207,7 @@ class Pull(Generic[T]):
         self._size = size
         self._collect = collect
         self._room = anyio.Semaphore(1 + ahead)
+        self._turn = anyio.Semaphore(1 + ahead)
         self._ask_person = ask
         self._unreadable = unreadable
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
@@ -284,7 +323,61 @@ class Pull(Generic[T]):
             else:
                 good.append(delivery)
         if good:
-            await _settle(good, self._handle)
+            async with self._turn:
+                await _settle(good, self._handle)
+
+    async def retry(self, asked: Retry) -> Answer:
+        """Handle the message of a failure once more, in turn with the batches, and say what came of it."""
+        failures = Failures(self._bus)
+        kept = await failures.get(asked.workspace, asked.id)
+        if kept is None or kept.message.stage != self._consumer.name:
+            raise Refused(f"{asked.workspace} has no failure {asked.id}", fix="`weir failures` lists those there are")
+        if kept.message.resolved_at is not None:
+            return Retried(failure=kept.message)
+        how = (await failures.overtaken([kept.message])).get(kept.message.subject)
+        if how is not None:
+            return Retried(failure=await failures.resolve(kept, how))
+        if not kept.message.retryable:
+            raise Refused(f"{asked.id} cannot be tried again: its message is gone", fix=kept.message.fix)
+        message = await failures.message(kept.message)
+        if message is None:
+            return Retried(failure=await failures.resolve(kept, "a newer version took its place"))
+        result = await self._handle_again(kept.message, message)
+        for _ in range(_TRIES_AGAIN):
+            if result is None or result.fate is not Fate.RETRY or result.delay > _SOON:
+                break
+            await anyio.sleep(result.delay)
+            result = await self._handle_again(kept.message, message)
+        log.info(
+            "failure.retried", failure=asked.id, workspace=asked.workspace, by=asked.by, still=result and result.why
+        )
+        if result is None:
+            return Retried(failure=await failures.resolve(kept, f"tried again by {asked.by}"))
+        return Retried(failure=await failures.again(kept, result))
+
+    async def _handle_again(self, failure: Failure, data: bytes) -> Verdict | None:
+        """Why the message still fails, or None if it was handled."""
+        delivery: Redelivery[Any] = Redelivery(
+            message=None,
+            subject=failure.subject,
+            sequence=failure.sequence,
+            attempt=ATTEMPTS,
+            consumer=self._consumer,
+            bus=self._bus,
+            raw=Msg(_client=self._bus.client, subject=failure.subject, data=data),
+            ask=self._ask_person,
+        )
+        try:
+            delivery.message = codec.decode(data, self._type)
+        except (msgspec.MsgspecError, ValueError) as error:
+            await self._cannot_read(delivery, msgspec.ValidationError(str(error)))
+            return delivery.result
+        try:
+            async with self._turn:
+                await self._handle([delivery])
+        except Exception as error:  # noqa: BLE001 (the table decides; nothing is swallowed)
+            await delivery.failed(error)
+        return delivery.result
 
     async def _cannot_read(self, delivery: Delivery[Any], error: Exception) -> None:
         if self._unreadable is None:

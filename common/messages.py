@@ -610,6 +610,51 @@ class Notice(Message, frozen=True, kw_only=True, tag="notice.1"):
     counts: dict[str, int] = {}
 
 
+Stage = Literal["puller", "scorer", "poster", "answers", "lessons", "checker"]
+"""Where work is done on a message, by the name of its consumer."""
+
+
+class Failure(Message, frozen=True, kw_only=True, tag="failure.1"):
+    """A message that could not be handled: where, why, and what to do; the newest on its subject counts.
+
+    `id` is `{stage}.{record}`; `record` is a record key, `-` where the message is about a whole workspace, a hash where
+    its subject has no key that can be read. `workspace` is `_` where the subject names none. `attempts` counts how
+    often it was given up since `first_seen`. `stream` and `sequence` say where the message is, `retryable` whether it
+    is kept there to be tried again. With `resolved_at` it is over, and `resolution` says how.
+    """
+
+    id: str
+    workspace: str
+    stage: Stage
+    record: str
+    why: str
+    first_seen: datetime
+    last_seen: datetime
+    attempts: int
+    subject: str
+    stream: str
+    sequence: int
+    retryable: bool
+    field: str | None = None
+    fix: str | None = None
+    resolved_at: datetime | None = None
+    resolution: str | None = None
+
+
+class Retry(Message, frozen=True, kw_only=True, tag="retry.1"):
+    """Try a failure again now; answered with `Retried`, or with `Refusal` where it could not be tried."""
+
+    workspace: str
+    id: str
+    by: str
+
+
+class Retried(Message, frozen=True, kw_only=True, tag="retried.1"):
+    """What came of trying a failure again; while `failure` has no `resolved_at` it stands, for the reason it names."""
+
+    failure: Failure
+
+
 class Claim(Part, frozen=True, kw_only=True):
     """Says which bill an entry serves; one entry serves one bill."""
 
@@ -728,7 +773,7 @@ class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
     reason: Literal["not-connected", "forged", "not-set-up"] | None = None
 
 
-Answer = Redirect | Connected | Mirrored | Done | Refusal
+Answer = Redirect | Connected | Mirrored | Retried | Done | Refusal
 
 
 class TurnedDown(Part, frozen=True, kw_only=True):

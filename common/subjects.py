@@ -13,6 +13,9 @@ from common.messages import EntryKind, Provider, RecordKind
 Span = Literal["second", "minute", "ten-seconds", "ten-minutes", "hour"]
 """What a provider counts calls in."""
 
+NOBODY = "_"
+"""Stands for the workspace in the subject of a failure whose message names none; no workspace can be called so."""
+
 _REGION = re.compile(r"[a-z]{2}[a-z0-9]{0,6}\Z")
 _WORKSPACE = re.compile(r"[a-z0-9-]{1,40}\Z")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
@@ -109,6 +112,19 @@ def check_schedule(region: str, workspace: str) -> str:
 def notice(region: str, workspace: str) -> str:
     """Subject of the notices to one workspace's owner."""
     return f"{region}.notice.{workspace}"
+
+
+def failure(region: str, workspace: str, stage: str, record: str) -> str:
+    """Subject of one message that could not be handled; the workspace is NOBODY where its subject names none."""
+    known = (
+        workspace if workspace == NOBODY else _checked(_WORKSPACE, "workspace", workspace, "1 to 40 of a-z, 0-9 and -")
+    )
+    return f"{region}.failure.{known}.{token(stage, 'stage')}.{token(record, 'record')}"
+
+
+def retry(region: str, stage: str) -> str:
+    """Subject on which the service that works at a stage takes requests to try a failure again."""
+    return f"{region}.retry.{token(stage, 'stage')}"
 
 
 def pace(region: str, span: Span, provider: Provider, account: str) -> str:

@@ -83,11 +83,12 @@ class Topology:
     postings: str = field(init=False)
     pulls: str = field(init=False)
     notices: str = field(init=False)
+    failures: str = field(init=False)
     meters: str = field(init=False)
     checks: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in "records entries decisions reviews postings pulls notices meters checks".split():
+        for name in "records entries decisions reviews postings pulls notices failures meters checks".split():
             object.__setattr__(self, name, f"{name.upper()}_{self.region}")
 
     def bucket(self, name: str) -> str:
@@ -146,6 +147,9 @@ class Topology:
             self._stream(self.reviews, (f"{region}.review.>",), "What waits for people", **history),
             self._stream(self.postings, (f"{region}.posting.>",), "What happened in Qonto", **history),
             self._stream(self.notices, (f"{region}.notice.>",), "What owners should know", **history),
+            self._stream(
+                self.failures, (f"{region}.failure.>",), "What could not be handled, and what came of it", **history
+            ),
             self._schedule(
                 self.pulls,
                 (f"{region}.pull.*", f"{region}.schedule.*"),

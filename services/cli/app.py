@@ -42,6 +42,12 @@ app.command(
 )
 app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What a workspace lets Weir do by itself.")
 app.command(
+    "services.cli.failures:failures",
+    name="failures",
+    group=_WORK,
+    help="What could not be handled, and trying it again.",
+)
+app.command(
     "services.scorer.offline.score:score",
     name="score",
     group=_WORK,
