@@ -6,10 +6,11 @@ bills. Where there is no whole mirror yet, each bill is looked for by its file n
 
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import anyio
 import msgspec
@@ -140,7 +141,7 @@ class LastLook:
         return found
 
 
-async def _all_of(looks: Iterable[Callable[[], Awaitable[None]]]) -> None:
+async def _all_of(looks: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> None:
     """Look in several places; what kept one of them from it is raised as it is."""
     try:
         async with anyio.create_task_group() as group:
