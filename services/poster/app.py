@@ -8,7 +8,7 @@ from common import http, subjects
 from common.bus import Bus
 from common.connections import Account, Connections
 from common.consume import batches
-from common.messages import Decision, Exchange, Mirror, ReviewResolved
+from common.messages import Decision, Exchange, Mirror, ReviewResolved, Undo
 from common.oauth import Tokens
 from common.service import main
 from common.settings import Settings
@@ -18,6 +18,7 @@ from services.poster.connection import identify, oauth_app, staging, take_back
 from services.poster.mirror import QontoMirror
 from services.poster.posting import Poster
 from services.poster.qonto import Qonto
+from services.poster.undoing import Undoing
 
 DECISIONS = 100
 """Decisions taken at a time: enough to fill uploads, few enough to hand over within a minute."""
@@ -30,6 +31,7 @@ def build(bus: Bus, client: httpx.AsyncClient) -> None:
     connections.serve()
     qonto = Qonto(client, connections)
     bus.answers(subjects.call(bus.region, "qonto", "mirror"), Mirror, QontoMirror(bus, qonto, connections).bring_up)
+    bus.answers(subjects.call(bus.region, "qonto", "undo"), Undo, Undoing(bus, qonto).undo)
     batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
     answers = Answers(bus, Poster(bus, qonto, "answers"))
     batches(bus, bus.topology.answers, ReviewResolved, answers.handle, size=ANSWERS, unreadable=answers.unreadable)

@@ -66,7 +66,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idempotency key, `sent_at` when its request may first have left. `entry` stands in Qonto for the bill and
     `document` is the hash of what it shows; `made` says that Weir made it, `paid` that Weir marked it as paid.
     `replaced` is the entry a supersede has still to retire, `retired` the one it did. `outcome` is what became
-    of `decision`.
+    of `decision`. `undone` is the hash of the document that a person had taken back: as long as the bill
+    shows it, nothing is done by itself.
     """
 
     state: State
@@ -94,6 +95,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: Outcome | None = None
     verified_at: datetime | None = None
     why: str | None = None
+    undone: str | None = None
 
     @property
     def open(self) -> bool:
