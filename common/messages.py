@@ -519,7 +519,7 @@ class Posting(Message, frozen=True, kw_only=True, tag="posting.1"):
     """What happened in Qonto for one decision, written after Qonto was read back.
 
     `verified_at` is set only when the read-back showed the effect. A `failed` posting names the `field` at
-    fault and the `fix`; an `uncertain` one waits for a person.
+    fault and the `fix`; an `uncertain` one waits for a person. `by` is the person who had it undone.
     """
 
     id: str
@@ -538,6 +538,7 @@ class Posting(Message, frozen=True, kw_only=True, tag="posting.1"):
     field: str | None = None
     fix: str | None = None
     record_hash: str | None = None
+    by: str | None = None
 
 
 TickReason = Literal["schedule", "asked", "connected", "webhook", "rewind", "backfill"]
@@ -757,6 +758,23 @@ class Mirrored(Message, frozen=True, kw_only=True, tag="mirrored.1"):
     changed: int
 
 
+class Undo(Message, frozen=True, kw_only=True, tag="undo.1"):
+    """Take back what stands in Qonto for one bill (a record key); answered with `Undone` or `Refusal`."""
+
+    workspace: str
+    bill: str
+    by: str
+    note: str | None = None
+
+
+class Undone(Message, frozen=True, kw_only=True, tag="undone.1"):
+    """What was taken back: `why` in words; `entry` is what stood for the bill."""
+
+    bill: str
+    entry: str | None
+    why: str
+
+
 class Done(Message, frozen=True, kw_only=True, tag="done.1"):
     """The call had its effect."""
 
@@ -773,7 +791,7 @@ class Refusal(Message, frozen=True, kw_only=True, tag="refusal.1"):
     reason: Literal["not-connected", "forged", "not-set-up"] | None = None
 
 
-Answer = Redirect | Connected | Mirrored | Retried | Done | Refusal
+Answer = Redirect | Connected | Mirrored | Retried | Undone | Done | Refusal
 
 
 class TurnedDown(Part, frozen=True, kw_only=True):

@@ -218,6 +218,17 @@ def single(body: bytes, key: str) -> msgspec.Raw:
     return msgspec.Raw(body)
 
 
+class _Attachment(msgspec.Struct, kw_only=True):
+    id: str
+    file_name: str | None = None
+
+
+def attachments(body: bytes) -> list[tuple[str, str]]:
+    """The id and name (empty if Qonto says none) of each file in a transaction's list of attachments."""
+    items = (read(raw, _Attachment, "attachment") for raw in page(body, "attachments").items)
+    return [(one.id, one.file_name or "") for one in items]
+
+
 def uploaded(body: bytes) -> Uploaded:
     """The answer to a bulk upload."""
     outer = read(body, dict[str, msgspec.Raw], "bulk answer")

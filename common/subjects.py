@@ -145,7 +145,8 @@ def metered(region: str, provider: Provider, month: date) -> str:
 def call(region: str, provider: Provider, verb: str) -> str:
     """Subject on which the owner of a provider answers calls.
 
-    Verbs: authorize, exchange, disconnect; webhook; rewind and backfill of QuickBooks only, mirror of Qonto only.
+    Verbs: authorize, exchange, disconnect; webhook; rewind and backfill of QuickBooks only, mirror and undo of Qonto
+    only.
     """
     return f"{region}.call.{provider}.{verb}"
 

@@ -41,6 +41,8 @@ app.command(
     help="What is connected, and how it stands.",
 )
 app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What a workspace lets Weir do by itself.")
+app.command("services.cli.history:history", name="history", group=_WORK, help="What became of a bill, step by step.")
+app.command("services.cli.undo:undo", name="undo", group=_WORK, help="Take one link or creation back.")
 app.command(
     "services.cli.failures:failures",
     name="failures",

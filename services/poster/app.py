@@ -8,7 +8,7 @@ from common import http, subjects
 from common.bus import Bus
 from common.connections import Account, Connections
 from common.consume import batches
-from common.messages import Decision, Exchange, Mirror, ReviewResolved, Webhook
+from common.messages import Decision, Exchange, Mirror, ReviewResolved, Undo, Webhook
 from common.oauth import Tokens
 from common.service import main
 from common.settings import Settings
@@ -20,6 +20,7 @@ from services.poster.mirror import QontoMirror
 from services.poster.posting import Poster
 from services.poster.qonto import Qonto
 from services.poster.subscriptions import Subscriptions, callback
+from services.poster.undoing import Undoing
 from services.poster.webhooks import Webhooks
 
 DECISIONS = 100
@@ -39,6 +40,7 @@ def build(bus: Bus, client: httpx.AsyncClient) -> None:
     bus.answers(subjects.call(bus.region, "qonto", "webhook"), Webhook, webhooks.take)
     mirror = QontoMirror(bus, qonto, connections, subscriptions)
     bus.answers(subjects.call(bus.region, "qonto", "mirror"), Mirror, mirror.bring_up)
+    bus.answers(subjects.call(bus.region, "qonto", "undo"), Undo, Undoing(bus, qonto).undo)
     batches(bus, bus.topology.poster, Decision, Poster(bus, qonto, "decisions").handle, size=DECISIONS)
     answers = Answers(bus, Poster(bus, qonto, "answers"))
     batches(bus, bus.topology.answers, ReviewResolved, answers.handle, size=ANSWERS, unreadable=answers.unreadable)

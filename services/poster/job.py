@@ -137,6 +137,7 @@ class Job:
             field=field,
             fix=fix,
             record_hash=page.record_hash if page is not None and page.decision == decision else self.order.record_hash,
+            by=self.order.by,
         )
 
 

@@ -67,7 +67,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `document` is the hash of what it shows; `made` says that Weir made it, `paid` that Weir marked it as paid.
     `replaced` is the entry a supersede has still to retire, `retired` the one it did. `outcome` is what became
     of `decision`. `checked` names the versions of entry and bill that were compared after Qonto had read the
-    document, `differs` says what a person was asked about then, after the id of the entry.
+    document, `differs` says what a person was asked about then, after the id of the entry. `undone` is the hash of the
+    document that a person had taken back: as long as the bill shows it, nothing is done by itself.
     """
 
     state: State
@@ -96,6 +97,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: Outcome | None = None
     verified_at: datetime | None = None
     why: str | None = None
+    undone: str | None = None
 
     @property
     def open(self) -> bool:

@@ -16,6 +16,9 @@ PAYABLE = frozenset({"to_review", "to_approve", "pending", "awaiting_payment", "
 REJECTABLE = frozenset({"to_review", "to_approve", "awaiting_payment"})
 """Statuses from which Qonto takes mark_as_paid and reject (supplier invoices, status calls)."""
 
+UNDONE = "undone"
+"""The gate of a bill whose link or creation a person took back."""
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for one bill, by the scorer (`decision`) or by a person (`by`, answering `review`).
@@ -133,9 +136,17 @@ def plan(page: Page | None, order: Order, record: Record, document: str | None, 
         return Nothing("nothing stands in Qonto") if nothing else Withdraw()
     if page is not None and page.state == "uncertain" and page.made and order.action == "create":
         return Supersede(page.revision + 1)
+    if page is not None and _held(page, order, document):
+        return Ask(UNDONE, page.why or "what stood for the bill was undone")
     if page is None or page.state in {"claimed", "failed", "withdrawn", "uncertain"}:
         return _anew(page, order, document)
     return _settled(page, order, document, standing)
+
+
+def _held(page: Page, order: Order, document: str | None) -> bool:
+    """Whether a person took this very document back, and none has answered since."""
+    undone = page.state == "withdrawn" and page.undone is not None and page.undone == document
+    return undone and order.by is None and order.action in {"create", "link"}
 
 
 def _anew(page: Page | None, order: Order, document: str | None) -> Effect:

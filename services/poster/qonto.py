@@ -245,6 +245,15 @@ class Qonto:
         """Have no more events sent."""
         await self._write(workspace, "DELETE", f"/v2/webhook_subscriptions/{ident}")
 
+    async def attached(self, workspace: str, transaction: str) -> list[tuple[str, str]]:
+        """The id and name of each file on a transaction; Missing if it is gone."""
+        body = await self._read(workspace, f"/v2/transactions/{transaction}/attachments")
+        return wire.attachments(body)
+
+    async def detach(self, workspace: str, transaction: str, attachment: str) -> None:
+        """Take one file off a transaction; Missing if it is not there."""
+        await self._write(workspace, "DELETE", f"/v2/transactions/{transaction}/attachments/{attachment}")
+
     async def _status(self, workspace: str, ident: str, verb: str, **options: Any) -> Entry:
         body = await self._write(workspace, "POST", f"/v2/supplier_invoices/{ident}/{verb}", **options)
         try:

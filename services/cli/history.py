@@ -1,0 +1,133 @@
+"""`weir history`: what became of a bill, step by step, as the streams have it."""
+
+import csv as tables
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common import codec, subjects
+from common.bus import Bus
+from common.errors import UserError
+from common.history import messages
+from common.settings import load
+from common.tenants import tenant
+from common.timeline import COLUMNS, Seen, Step, cells, timeline
+
+
+def history(
+    workspace: Annotated[str, Parameter(help="The workspace's name, as it was connected.")],
+    record: Annotated[str | None, Parameter(help="The bill's id in QuickBooks, or REALM-ID; all if left out.")] = None,
+    *,
+    json: Annotated[bool, Parameter(negative="", help="As JSON lines, for programs.")] = False,
+    csv: Annotated[Path | None, Parameter(help="Write a table for a spreadsheet to this file.")] = None,
+    since: Annotated[datetime | None, Parameter(help="Only steps from this date or time on; UTC.")] = None,
+) -> None:
+    """Show what became of a bill of WORKSPACE: versions pulled, decisions, reviews, answers, postings.
+
+    Without RECORD every bill is told, one after the other; that needs `--csv` or `--json`.
+    """
+    if record is None and csv is None and not json:
+        raise UserError("name a bill, or write all of them with --csv FILE or --json")
+    if csv is not None and json:
+        raise UserError("--csv and --json: choose one")
+    try:
+        subjects.workspace(workspace)
+        if record is not None:
+            subjects.token(record, "record")
+    except subjects.BadTokenError as error:
+        raise UserError(str(error)) from None
+    start = since.replace(tzinfo=since.tzinfo or UTC) if since is not None else None
+    anyio.run(_history, workspace, record, json, csv, start)
+
+
+async def _history(workspace: str, record: str | None, json: bool, csv: Path | None, since: datetime | None) -> None:
+    bus = Bus(load(), "cli")
+    await bus.connect()
+    try:
+        if not (await tenant(bus, workspace)).known:
+            raise UserError(f"workspace {workspace} is not known here; connect it in the console, or check WEIR_REGION")
+        keys = await bills(bus, workspace)
+        if record is not None:
+            keys = [key for key in keys if record in {key, subjects.RecordKey.parse(key).id}]
+            if not keys:
+                raise UserError(f"record {record}: no stream has a bill of this id in {workspace}; check it")
+        if csv is not None:
+            with _table(csv) as write:
+                async for steps in _told(bus, workspace, keys, since):
+                    write(cells(step) for step in steps)
+            return
+        async for steps in _told(bus, workspace, keys, since):
+            _print(steps, json)
+    finally:
+        await bus.close()
+
+
+async def bills(bus: Bus, workspace: str) -> list[str]:
+    """The record keys of all bills that any stream knows, in order."""
+    region, at = bus.region, bus.topology
+    places = {
+        at.records: f"{region}.record.{workspace}.bill.*",
+        at.decisions: f"{region}.decision.{workspace}.*",
+        at.reviews: f"{region}.review.*.{workspace}.*",
+        at.postings: f"{region}.posting.{workspace}.*",
+    }
+    return sorted({name.rpartition(".")[2] for place in places.items() for name in await bus.subjects(*place)})
+
+
+async def seen(bus: Bus, workspace: str, key: str) -> list[Seen]:
+    """Every message about one bill, stream by stream."""
+    region, at = bus.region, bus.topology
+    places = [
+        (at.records, subjects.record(region, workspace, "bill", key)),
+        (at.decisions, subjects.decision(region, workspace, key)),
+        (at.reviews, subjects.review(region, "*", workspace, key)),
+        (at.postings, subjects.posting(region, workspace, key)),
+    ]
+    found = []
+    for stream, name in places:
+        async for one in messages(bus, stream, name):
+            at_ = one.time or datetime.fromtimestamp(0, UTC)
+            found.append(Seen(one.subject or name, int(one.seq or 0), at_, one.data or b""))
+    return found
+
+
+async def _told(bus: Bus, workspace: str, keys: list[str], since: datetime | None) -> AsyncIterator[list[Step]]:
+    """The steps of each bill in turn: no more than those of one are held at a time."""
+    for key in keys:
+        steps = timeline(await seen(bus, workspace, key))
+        yield [step for step in steps if since is None or step.at >= since]
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[Callable[[Iterable[list[str]]], None]]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = tables.writer(file)
+        writer.writerow(COLUMNS)
+        yield writer.writerows
+
+
+def _print(steps: list[Step], json: bool) -> None:
+    out = Console(soft_wrap=json, highlight=False)
+    if json:
+        for step in steps:
+            out.print(codec.encode(step).decode(), markup=False)
+        return
+    if not steps:
+        return
+    table = Table("when (UTC)", "what", "outcome", "by", "entry", "why", box=None, title_justify="left")
+    table.title = Text(steps[0].record, "bold")
+    for step in steps:
+        proof = " ✓" if step.verified_at is not None else ""
+        version = f"version {step.version}" if step.what == "version" else step.what
+        why = step.why or (f"sync token {step.sync_token}" if step.sync_token is not None else "")
+        row = (f"{step.at:%Y-%m-%d %H:%M:%S}", version, f"{step.outcome or ''}{proof}", step.by, step.entry, why)
+        table.add_row(*(Text(cell or "") for cell in row))
+    out.print(table)
