@@ -23,6 +23,7 @@ NAMES = 6
 """Names of one document that are compared; the first ones count."""
 SCALE = 10_000
 """Steps in one unit of a currency."""
+_SILENT = (0, 0)
 _MOST = 2**61
 """Amounts from which on a document counts as silent about them: no account holds as much."""
 
@@ -85,9 +86,8 @@ class Tables:
 
     def row(self, facts: Facts) -> bytes:
         """A document as a row of the shape ROW; of amounts beyond all measure it says nothing."""
-        first, second = (*self._money(facts.exact), (0, 0), (0, 0))[:2]
-        net = (*self._money(facts.net), (0, 0))[0]
-        about = (*self._money(facts.about), (0, 0))[0]
+        first, second = (*self._money(facts.exact), _SILENT, _SILENT)[:2]
+        net, about = ((*self._money(some), _SILENT)[0] if some else _SILENT for some in (facts.net, facts.about))
         currencies = (*sorted(map(self._texts.number, facts.currencies)), 0, 0)[:2]
         names = (*map(self.names.number, facts.names[:NAMES]), *(0,) * NAMES)[:NAMES]
         return _PACKED.pack(
@@ -112,9 +112,9 @@ class Tables:
             True,
         )
 
-    def _money(self, amounts: tuple[Money, ...]) -> tuple[tuple[int, int], ...]:
-        known = ((currency, steps(amount)) for currency, amount in amounts)
-        return tuple((self._texts.number(currency), amount) for currency, amount in known if amount is not None)
+    def _money(self, amounts: tuple[Money, ...]) -> list[tuple[int, int]]:
+        number = self._texts.number
+        return [(number(currency), whole) for currency, amount in amounts if (whole := steps(amount)) is not None]
 
 
 def steps(amount: Decimal) -> int | None:
@@ -127,4 +127,6 @@ def _day(day: date | None) -> int:
 
 
 def _traits(number: Reference | None) -> tuple[int, ...]:
-    return (0, 0, 0, 0, 0) if number is None else tuple(hash(trait) % 2**31 if trait else 0 for trait in traits(number))
+    if number is None:
+        return 0, 0, 0, 0, 0
+    return tuple([hash(trait) % 2**31 if trait else 0 for trait in traits(number)])
