@@ -86,10 +86,12 @@ class Tables:
 
     def row(self, facts: Facts) -> bytes:
         """A document as a row of the shape ROW; of amounts beyond all measure it says nothing."""
-        first, second = (*self._money(facts.exact), _SILENT, _SILENT)[:2]
-        net, about = ((*self._money(some), _SILENT)[0] if some else _SILENT for some in (facts.net, facts.about))
-        currencies = (*sorted(map(self._texts.number, facts.currencies)), 0, 0)[:2]
-        names = (*map(self.names.number, facts.names[:NAMES]), *(0,) * NAMES)[:NAMES]
+        number = self._texts.number
+        first, second, *_ = (*self._money(facts.exact), _SILENT, _SILENT)
+        net, *_ = (*self._money(facts.net), _SILENT) if facts.net else (_SILENT,)
+        about, *_ = (*self._money(facts.about), _SILENT) if facts.about else (_SILENT,)
+        one, other, *_ = (*sorted([number(currency) for currency in facts.currencies]), 0, 0)
+        names = [self.names.number(name) for name in facts.names[:NAMES]]
         return _PACKED.pack(
             first[1],
             second[1],
@@ -100,10 +102,12 @@ class Tables:
             about[1],
             about[0],
             *_traits(facts.number),
-            self._texts.number(facts.vat) if facts.vat else 0,
-            self._texts.number(facts.iban) if facts.iban else 0,
+            number(facts.vat) if facts.vat else 0,
+            number(facts.iban) if facts.iban else 0,
             *names,
-            *currencies,
+            *(0,) * (NAMES - len(names)),
+            one,
+            other,
             _day(facts.since),
             _day(facts.until),
             facts.number is not None,

@@ -6,7 +6,7 @@ number, its identities, its words. What shares a key with another, or one next t
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import floor, log
 from typing import NamedTuple
@@ -53,6 +53,17 @@ class Pairs(NamedTuple):
     rows: Numbers
 
 
+class _Called(NamedTuple):
+    """What leads to a document by its names: their longer words, and each as a `word`, and as one of a document whose
+    amount is `unread`; the `heads` are the first letters of all words, which is what is left of one that was cut or
+    misspelt."""
+
+    words: tuple[str, ...]
+    word: tuple[int, ...]
+    unread: tuple[int, ...]
+    heads: tuple[int, ...]
+
+
 class Query(NamedTuple):
     """What to look for to find what may be the same as the document `key`.
 
@@ -65,7 +76,7 @@ class Query(NamedTuple):
     amounts: list[int]
     keys: list[int]
     exact: set[tuple[str, int]]
-    called: "_Called"
+    called: _Called
     telling: int
 
     def converted(self) -> list[int]:
@@ -133,8 +144,9 @@ class Index:
         self._texts.append(facts.text)
         self._keys.append(facts.key)
         self._row_of[facts.key] = row
-        self._postings.add(row, _filed(facts))
-        self._words.update(_called(facts.names[:NAMES]).words)
+        called = _called(facts.names[:NAMES])
+        self._postings.add(row, _filed(facts, called))
+        self._words.update(called.words)
         self._converted += bool(facts.about)
 
     def remove(self, key: str) -> None:
@@ -237,9 +249,8 @@ def query(facts: Facts) -> Query:
     return Query(facts.key, amounts, keys, exact, called, _TELLING if facts.exact else _TELLING_ALONE)
 
 
-def _filed(facts: Facts) -> set[int]:
+def _filed(facts: Facts, called: _Called) -> set[int]:
     """The keys a document is filed under."""
-    called = _called(facts.names[:NAMES])
     keys = {*_identities(facts), *called.word}
     for currency, amount in _amounts(facts.exact + facts.net):
         keys.add(hash(("amount", currency, amount // _BLOCK)))
@@ -251,17 +262,6 @@ def _filed(facts: Facts) -> set[int]:
     if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
         keys.update(called.unread)
     return keys
-
-
-class _Called(NamedTuple):
-    """What leads to a document by its names: their longer words, and each as a `word`, and as one of a document whose
-    amount is `unread`; the `heads` are the first letters of all words, which is what is left of one that was cut or
-    misspelt."""
-
-    words: tuple[str, ...]
-    word: tuple[int, ...]
-    unread: tuple[int, ...]
-    heads: tuple[int, ...]
 
 
 @lru_cache(maxsize=_SUPPLIERS)
@@ -278,18 +278,19 @@ def _beside(how: str, currency: str, rung: int, called: _Called) -> list[int]:
     return [amount ^ head for head in called.heads]
 
 
-def _identities(facts: Facts) -> Iterable[int]:
+def _identities(facts: Facts) -> list[int]:
+    found: list[int] = []
     if facts.number is not None:
-        yield hash(("number", facts.number.core))
+        found.append(hash(("number", facts.number.core)))
         if facts.number.digits:
-            yield hash(("digits", facts.number.digits))
+            found.append(hash(("digits", facts.number.digits)))
     if facts.payment:
-        for digits in _DIGITS.findall(facts.text):
-            yield hash(("digits", digits.lstrip("0")))
+        found += [hash(("digits", digits.lstrip("0"))) for digits in _DIGITS.findall(facts.text)]
     if facts.vat:
-        yield hash(("vat", facts.vat))
+        found.append(hash(("vat", facts.vat)))
     if facts.iban:
-        yield hash(("iban", facts.iban))
+        found.append(hash(("iban", facts.iban)))
+    return found
 
 
 def _amounts(known: tuple[Money, ...]) -> set[tuple[str, int]]:
