@@ -1,11 +1,11 @@
 """What can be compared of a bill and of an entry, side by side in one shape."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
+import msgspec
 from schwifty import IBAN
 from stdnum.eu import vat as eu_vat
 
@@ -20,8 +20,7 @@ Money = tuple[str, Decimal]
 """A currency and an amount in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """One document or payment. `exact` amounts must fit to the cent, `about` only roughly (exchange rates).
 
     `since` and `until` bound the days on which the counterpart is expected; for a document both are its date.

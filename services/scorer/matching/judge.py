@@ -5,8 +5,8 @@ an entry is free is computed from all bills the workspace has, not from the ones
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 
 from common.messages import Action, Candidate, Entry, Field, FieldScore, Grounds, Policy, Readiness
@@ -25,8 +25,7 @@ _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
 """Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What should become of a bill, and why; see `Decision`."""
 
     action: Action
@@ -37,7 +36,7 @@ class Verdict:
     counterfactual: str | None = None
     readiness: Readiness | None = None
     candidates: tuple[Candidate, ...] = ()
-    grounds: Grounds = field(default_factory=Grounds)
+    grounds: Grounds = msgspec.field(default_factory=Grounds)
 
 
 class Judge:
@@ -114,7 +113,7 @@ class Judge:
         remittance = None if self._remittances.needless(key) else self._remittances.of(key)
         if sum(one.stake for one in standings if not one.turned_down) < odds(books.policy.review):
             standings = [
-                replace(one, alike=self._looks_alike(key, one, scored))
+                msgspec.structs.replace(one, alike=self._looks_alike(key, one, scored))
                 for one, scored in zip(standings, ranked, strict=True)
             ]
         return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back)
@@ -151,7 +150,7 @@ class Judge:
         free, rival = self._rivals.free(key, scored)
         serves = (books.claims.get(one) for one in members)
         claimed_by = next((bill for bill in serves if bill is not None and bill != key), None)
-        return replace(
+        return msgspec.structs.replace(
             _standing(scored),
             free=free,
             taken_by=claimed_by or rival,

@@ -4,9 +4,9 @@ Bills are compared in batches; what was worked out is kept as long as the rankin
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import isnan, nan
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +28,7 @@ def kind_of(key: str) -> EntryKind:
     return "invoice" if key.startswith("invoice") else "transaction"
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True, gc=False):
     """One candidate and how it compares; `parts` are the payments that are one with it, `told_by` what of its scores
     one of them says instead."""
 

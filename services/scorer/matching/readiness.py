@@ -7,8 +7,9 @@ nothing, so a fact that is added and sound never lowers a bill's readiness.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+import msgspec
 
 from common.messages import Bill, Company, Customer, Policy, Readiness, TaxCode, Vendor
 from common.quickbooks import NO_CURRENCY
@@ -32,8 +33,7 @@ _Table = Sequence[tuple[float, str | None]]
 """What a shortcoming costs, and how it is named; None where the bill does not have it."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """What the books know of a vendor from before this bill.
 
     `bills` were entered earlier, `paid` of them are paid, the first is of `since`. `aliases` are names of the vendor
@@ -50,8 +50,7 @@ class History:
 _UNKNOWN = History()
 
 
-@dataclass(frozen=True, slots=True)
-class Lists:
+class Lists(msgspec.Struct, frozen=True):
     """What QuickBooks lists beside bills and vendors, by id; None where nobody has that list."""
 
     customers: Mapping[str, Customer] | None = None
@@ -62,8 +61,7 @@ class Lists:
 NO_LISTS = Lists()
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):
     """A bill's readiness, the policy's holds in words, and whether its vendor is blocked outright."""
 
     readiness: Readiness

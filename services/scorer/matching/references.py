@@ -1,8 +1,9 @@
 """Invoice numbers: how they are written differently by people, banks and OCR, and when two contradict."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 SHORTEST = 4
 """Digits or characters below which a number says too little to be found in free text."""
@@ -17,8 +18,7 @@ _MISREAD = str.maketrans("OQDILZSB", "00011258")
 """Letters that OCR takes for digits, and the other way round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, gc=False):
     """One number in the forms it is compared in.
 
     `squeezed` is without blanks and signs, `plain` also without leading zeros of its groups, `core` also
