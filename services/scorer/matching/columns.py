@@ -8,7 +8,7 @@ import struct
 from collections.abc import Hashable
 from datetime import date
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,8 @@ _PACKED = struct.Struct(f"=2q 2i q i q i 5i i i {NAMES}i 2i i i ? ? ? ?")
 FILED_BY = int(ROW.fields["currencies"][1]) if ROW.fields else 0
 """Bytes of a row, from its first, that say where a document is filed."""
 
+Amounts = set[tuple[str, int]]
+"""Currencies, and whole steps of them."""
 Rows = NDArray[np.void]
 """Rows of the shape ROW."""
 
@@ -75,6 +77,17 @@ class Interned(Generic[T]):
     def value(self, number: int) -> T:
         """What a number stands for."""
         return self._values[number - 1]
+
+
+class Told(NamedTuple):
+    """What a row says of a document's names, amounts (exact, net, about), and identities."""
+
+    names: tuple[Name, ...]
+    amounts: tuple[Amounts, Amounts, Amounts]
+    vat: str | None
+    iban: str | None
+    numbered: bool
+    payment: bool
 
 
 class Tables:
@@ -115,6 +128,29 @@ class Tables:
             bool(facts.matched),
             True,
         )
+
+    def told(self, rows: bytearray, at: int) -> Told:
+        """What is told by the row that is `at` this place among the bytes of many."""
+        known = _PACKED.unpack_from(rows, at * _PACKED.size)
+        first, second, first_currency, second_currency, net, net_currency, about, about_currency = known[:8]
+        vat, iban, *names = known[13 : 15 + NAMES]
+        numbered, payment = known[-4:-2]
+        text, name = self._texts.value, self.names.value
+        return Told(
+            tuple([name(one) for one in names if one]),
+            (
+                self._amounts((first_currency, first), (second_currency, second)),
+                self._amounts((net_currency, net)),
+                self._amounts((about_currency, about)),
+            ),
+            text(vat) if vat else None,
+            text(iban) if iban else None,
+            numbered,
+            payment,
+        )
+
+    def _amounts(self, *known: tuple[int, int]) -> Amounts:
+        return {(self._texts.value(currency), amount) for currency, amount in known if amount}
 
     def _money(self, amounts: tuple[Money, ...]) -> list[tuple[int, int]]:
         number = self._texts.number

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Rows, Tables, steps
+from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Amounts, Rows, Tables, steps
 from services.scorer.matching.facts import Facts, Money
 from services.scorer.matching.names import Name
 from services.scorer.matching.postings import Numbers, Postings, distinct
+from services.scorer.matching.references import Reference, reference
 
 _BLOCK = 800
 """Ten-thousandths of a unit that one key of amounts spans."""
@@ -75,7 +76,7 @@ class Query(NamedTuple):
     key: str
     amounts: list[int]
     keys: list[int]
-    exact: set[tuple[str, int]]
+    exact: Amounts
     called: _Called
     telling: int
 
@@ -128,6 +129,17 @@ class Index:
     def names(self, row: int) -> tuple[Name, ...]:
         """The names that are compared of the document in a row."""
         return tuple([self.tables.names.value(name) for name in self.rows["names"][row].tolist() if name])
+
+    def query(self, key: str) -> Query:
+        """What to look for to find what may be the same as a document that is held; KeyError if it is not.
+
+        The same as `query` of its facts, from its row.
+        """
+        at = self._row_of[key]
+        told, text = self.tables.told(self._bytes, at), self._texts[at]
+        number, said = reference(text) if told.numbered else None, text if told.payment else ""
+        identities = _identifying(number, said, told.vat, told.iban)
+        return _query(key, told.names, told.amounts, identities, unread=not told.amounts[0])
 
     def add(self, facts: Facts) -> None:
         """Add a document, or put its new facts in place of the old."""
@@ -234,19 +246,27 @@ class Index:
 
 def query(facts: Facts) -> Query:
     """What to look for to find what may be the same as this document."""
-    called = _called(facts.names[:NAMES])
-    keys = [*called.unread, *_identities(facts)]
-    amounts: list[int] = []
-    exact = _amounts(facts.exact)
-    for currency, amount in exact | _amounts(facts.net) if facts.net else exact:
+    amounts = _amounts(facts.exact), _amounts(facts.net), _amounts(facts.about)
+    return _query(facts.key, facts.names[:NAMES], amounts, _identities(facts), unread=not facts.exact)
+
+
+def _query(
+    key: str, names: tuple[Name, ...], amounts: tuple[Amounts, Amounts, Amounts], identities: list[int], *, unread: bool
+) -> Query:
+    """The query of a document with these amounts: exact ones, net ones, and roughly what it comes to elsewhere."""
+    exact, net, about = amounts
+    called = _called(names)
+    keys = [*called.unread, *identities]
+    by_amount: list[int] = []
+    for currency, amount in exact | net if net else exact:
         blocks = {(amount - _CENTS) // _BLOCK, (amount + _CENTS) // _BLOCK}
-        amounts += [hash(("amount", currency, block)) for block in blocks]
+        by_amount += [hash(("amount", currency, block)) for block in blocks]
         for rung in _rungs(amount, _NEAR):
             keys += _beside("near", currency, rung, called)
-    for currency, amount in _amounts(facts.about):
+    for currency, amount in about:
         for rung in _rungs(amount, _CONVERTED):
             keys += _beside("near", currency, rung, called)
-    return Query(facts.key, amounts, keys, exact, called, _TELLING if facts.exact else _TELLING_ALONE)
+    return Query(key, by_amount, keys, exact, called, _TELLING_ALONE if unread else _TELLING)
 
 
 def _filed(facts: Facts, called: _Called) -> set[int]:
@@ -279,21 +299,26 @@ def _beside(how: str, currency: str, rung: int, called: _Called) -> list[int]:
 
 
 def _identities(facts: Facts) -> list[int]:
+    return _identifying(facts.number, facts.text if facts.payment else "", facts.vat, facts.iban)
+
+
+def _identifying(number: Reference | None, said: str, vat: str | None, iban: str | None) -> list[int]:
+    """The keys of a document's number and identities, and of all numbers in what a payment `said`."""
     found: list[int] = []
-    if facts.number is not None:
-        found.append(hash(("number", facts.number.core)))
-        if facts.number.digits:
-            found.append(hash(("digits", facts.number.digits)))
-    if facts.payment:
-        found += [hash(("digits", digits.lstrip("0"))) for digits in _DIGITS.findall(facts.text)]
-    if facts.vat:
-        found.append(hash(("vat", facts.vat)))
-    if facts.iban:
-        found.append(hash(("iban", facts.iban)))
+    if number is not None:
+        found.append(hash(("number", number.core)))
+        if number.digits:
+            found.append(hash(("digits", number.digits)))
+    if said:
+        found += [hash(("digits", digits.lstrip("0"))) for digits in _DIGITS.findall(said)]
+    if vat:
+        found.append(hash(("vat", vat)))
+    if iban:
+        found.append(hash(("iban", iban)))
     return found
 
 
-def _amounts(known: tuple[Money, ...]) -> set[tuple[str, int]]:
+def _amounts(known: tuple[Money, ...]) -> Amounts:
     """Amounts in whole steps; of one beyond all measure nobody says anything."""
     return {(currency, whole) for currency, amount in known if (whole := steps(amount))}
 
