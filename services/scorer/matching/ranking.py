@@ -109,13 +109,9 @@ class Ranking:
             self._entry_facts[key] = of_entry(self.entry(key))
         return self._entry_facts[key]
 
-    def alike(self, key: str, entries: Sequence[str]) -> list[float]:
-        """How alike a bill's and each entry's names are; 0 where one has none."""
-        if not entries:
-            return []
-        rows = np.array([self._books.index.row(one) for one in entries], np.int64)
-        found = self._alike_of(np.full(len(entries), self._books.bill_index.row(key)), rows)
-        return [float(score) for score in np.nan_to_num(found)]
+    def alike(self, of: Numbers, rows: Numbers) -> Floats:
+        """How alike the names of bills and entries are, by pairs of rows; NaN where one has none."""
+        return self._alike_of(of, rows) if len(rows) else np.empty(0)
 
     def _units(self, pairs: Pairs) -> Pairs:
         """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.scorer.matching import model
 from services.scorer.matching.books import Books
 from services.scorer.matching.compare import AMOUNT
+from services.scorer.matching.postings import Numbers
 from services.scorer.matching.ranking import Ranking, Scored
 from services.scorer.matching.sums import Item, covered_by, covers_bills, instalments
 
@@ -30,16 +34,29 @@ class Remittances:
         self._payments: dict[str, list[str]] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Look for the payments to the suppliers of all these bills at once."""
+        """Look for the payments to the suppliers of all these bills, of their days, at once."""
         todo = [key for key in keys if key not in self._payments and not self.needless(key)]
         if not todo:
             return
         index = self._books.index
-        pairs = index.payments([self._ranking.query(key) for key in todo])
+        bills = np.array([self._books.bill_index.row(key) for key in todo], np.int64)
+        which, rows = index.payments([self._ranking.query(key) for key in todo])
+        fitting = self._fit(bills[which], rows)
+        which, rows = which[fitting], rows[fitting]
+        named = self._ranking.alike(bills[which], rows) >= model.AGREES
         found: dict[str, list[str]] = {key: [] for key in todo}
-        for which, row in zip(pairs.which.tolist(), pairs.rows.tolist(), strict=True):
-            found[todo[which]].append(index.key(row))
+        for position, row in zip(which[named].tolist(), rows[named].tolist(), strict=True):
+            found[todo[position]].append(index.key(row))
         self._payments |= found
+
+    def _fit(self, bills: Numbers, payments: Numbers) -> NDArray[np.bool_]:
+        """Whether a payment is of a bill's days and in its currency, for each pair of rows."""
+        ours, theirs = self._books.bill_index.rows, self._books.index.rows
+        since, paid, currency = ours["since"][bills], theirs["since"][payments], ours["exact_currency"][bills, :1]
+        last = np.maximum(since, ours["until"][bills]) + _LATE.days
+        among = ((theirs["exact_currency"][payments] == currency) & (currency > 0)).any(axis=1)
+        fitting: NDArray[np.bool_] = (since > 0) & (paid > 0) & (since - _EARLY.days <= paid) & (paid <= last) & among
+        return fitting
 
     def of(self, key: str) -> str | None:
         """In words, the payments that make up a bill or that it is a part of; None without any."""
@@ -68,23 +85,15 @@ class Remittances:
         return bool(ranked) and self._whole(ranked[0])
 
     def _open(self, key: str, payments: Sequence[str]) -> Iterable[Item]:
-        """Those of the payments that are to this supplier, of these days, and nobody's yet."""
-        books, ours = self._books, self._books.facts_of(key)
-        ((currency, _),) = ours.exact
-        if ours.since is None:
-            return
-        first, last = ours.since - _EARLY, max(ours.since, ours.until or ours.since) + _LATE
-        alike = self._ranking.alike(key, payments)
-        for one, name in zip(payments, alike, strict=True):
-            theirs = self._ranking.facts(one)
-            amount = dict(theirs.exact).get(currency)
-            if amount is None or theirs.since is None or not first <= theirs.since <= last:
-                continue
+        """Those of the payments to this supplier that are nobody's yet."""
+        books = self._books
+        ((currency, _),) = books.facts_of(key).exact
+        for one in payments:
             taken = books.claims.get(one) is not None or books.invoice_of(one) is not None
-            rivals = [other for other in self._wanted_by(one) if other != key]
-            if name < model.AGREES or taken or any(self._wants(other, one) for other in rivals):
+            if taken or any(self._wants(other, one) for other in self._wanted_by(one) if other != key):
                 continue
-            yield Item(one.partition("-")[2], amount, theirs.since, theirs.text)
+            theirs = self._ranking.facts(one)
+            yield Item(one.partition("-")[2], dict(theirs.exact)[currency], theirs.since, theirs.text)
 
     def _wants(self, bill: str, payment: str) -> bool:
         """Whether a payment is as good as another bill's own."""
