@@ -177,30 +177,33 @@ class Ranking:
         For each such pair the keys of its payments, and which of them told what.
         """
         books, index = self._books, self._books.index
-        parts: dict[int, tuple[str, ...]] = {}
+        matched = np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist()
+        parts = {pair: payments_of(self.entry(index.key(rows[pair]))) for pair in matched}
         told_by: dict[int, tuple[tuple[Field, str], ...]] = {}
-        for pair in np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist():
-            parts[pair] = payments_of(self.entry(index.key(rows[pair])))
-            for payment in parts[pair]:
-                if (row := index.row(payment)) < 0:
-                    continue
-                one = compare.compare(
-                    books.bill_index,
-                    of[pair : pair + 1],
-                    index,
-                    np.array([row]),
-                    self._alike_of,
-                    weights=self._weights,
-                )
-                told = np.isnan(compared.scores[pair]) & ~np.isnan(one.scores[0])
-                compared.scores[pair][told] = one.scores[0][told]
-                compared.same[pair] |= one.same[0]
-                if told[compare.AMOUNT]:
-                    compared.amounts[pair] = one.amounts[0]
-                if told[compare.DATE]:
-                    compared.days[pair] = one.days[0]
-                more = tuple((FIELDS[column], payment) for column in np.flatnonzero(told).tolist())
-                told_by[pair] = (*told_by.get(pair, ()), *more)
+        members = [(pair, one, index.row(one)) for pair, payments in parts.items() for one in payments if one in index]
+        if not members:
+            return parts, told_by
+        pairs, _, payments = zip(*members, strict=True)
+        theirs = compare.compare(
+            books.bill_index,
+            of[list(pairs)],
+            index,
+            np.array(payments, np.int64),
+            self._alike_of,
+            weights=self._weights,
+        )
+        for at, (pair, payment, _) in enumerate(members):
+            told = np.isnan(compared.scores[pair]) & ~np.isnan(theirs.scores[at])
+            compared.same[pair] |= theirs.same[at]
+            if not told.any():
+                continue
+            compared.scores[pair][told] = theirs.scores[at][told]
+            if told[compare.AMOUNT]:
+                compared.amounts[pair] = theirs.amounts[at]
+            if told[compare.DATE]:
+                compared.days[pair] = theirs.days[at]
+            more = tuple([(FIELDS[column], payment) for column in np.flatnonzero(told).tolist()])
+            told_by[pair] = (*told_by.get(pair, ()), *more)
         return parts, told_by
 
     def _alike_of(self, of: Numbers, rows: Numbers) -> Floats:
