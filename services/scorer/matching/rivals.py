@@ -52,18 +52,22 @@ class Rivals:
         self._stakes: dict[str, dict[str, float]] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Look for the rivals of all these bills at once; their candidates were ranked before."""
+        """Look for the rivals of all these bills, and for theirs, at once; their candidates were ranked before."""
+        first = set(keys)
+        self._seek(self._seek(first) - first)
+
+    def _seek(self, keys: Iterable[str]) -> set[str]:
+        """The rivals of these bills, with their claims laid."""
         ranked = (scored for key in keys for scored in self._ranking.of(key))
         sought = {scored.key: (scored.key, *scored.parts) for scored in ranked if scored.alone >= CONTESTABLE}
         self._find(sorted({one for members in sought.values() for one in members}))
-        self._lay_claims(
-            {
-                (rival, entry)
-                for entry, members in sought.items()
-                for one in members
-                for rival in self._wanted_by.get(one, ())
-            }
-        )
+        wanting = {
+            (rival, entry)
+            for entry, members in sought.items()
+            for one in members
+            for rival in self._wanted_by.get(one, ())
+        }
+        return set(self._lay_claims(wanting))
 
     def wanting(self, entry: str) -> Sequence[str]:
         """Live bills that an entry could belong to."""
