@@ -20,21 +20,25 @@ _BESIDE = timedelta(days=90)
 _TRIED = 10
 """Payments, and bills, that are tried: among many of them something fits by accident."""
 
+WantedBy = Callable[[Sequence[str]], Sequence[Sequence[str]]]
+"""The bills that each of several payments could belong to."""
+
 
 class Remittances:
     """What payments say of bills that no entry of their own was found for; nothing is decided by it.
 
-    `wanted_by` tells which bills could belong to a payment. The books must not change meanwhile.
+    `wanted_by` tells which bills could belong to each payment. The books must not change meanwhile.
     """
 
-    def __init__(self, books: Books, ranking: Ranking, wanted_by: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, books: Books, ranking: Ranking, wanted_by: WantedBy) -> None:
         self._books = books
         self._ranking = ranking
         self._wanted_by = wanted_by
         self._payments: dict[str, list[str]] = {}
+        self._rivals: dict[str, Sequence[str]] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Look for the payments to the suppliers of all these bills, of their days, at once."""
+        """Look for the payments to the suppliers of all these bills, of their days and nobody's yet, at once."""
         todo = [key for key in keys if key not in self._payments and not self.needless(key)]
         if not todo:
             return
@@ -46,8 +50,16 @@ class Remittances:
         named = self._ranking.alike(bills[which], rows) >= model.AGREES
         found: dict[str, list[str]] = {key: [] for key in todo}
         for position, row in zip(which[named].tolist(), rows[named].tolist(), strict=True):
-            found[todo[position]].append(index.key(row))
+            payment = index.key(row)
+            if self._books.claims.get(payment) is None and self._books.invoice_of(payment) is None:
+                found[todo[position]].append(payment)
         self._payments |= found
+        self._find_rivals({one for payments in found.values() for one in payments})
+
+    def _find_rivals(self, payments: Iterable[str]) -> None:
+        fresh = sorted(one for one in payments if one not in self._rivals)
+        self._rivals |= zip(fresh, self._wanted_by(fresh), strict=True)
+        self._ranking.reaching([(bill, one) for one in fresh for bill in self._rivals[one]], self._books.policy.review)
 
     def _fit(self, bills: Numbers, payments: Numbers) -> NDArray[np.bool_]:
         """Whether a payment is of a bill's days and in its currency, for each pair of rows."""
@@ -85,19 +97,16 @@ class Remittances:
         return bool(ranked) and self._whole(ranked[0])
 
     def _open(self, key: str, payments: Sequence[str]) -> Iterable[Item]:
-        """Those of the payments to this supplier that are nobody's yet."""
-        books = self._books
-        ((currency, _),) = books.facts_of(key).exact
+        """Those of the payments that are no other bill's."""
+        ((currency, _),) = self._books.facts_of(key).exact
         for one in payments:
-            taken = books.claims.get(one) is not None or books.invoice_of(one) is not None
-            if taken or any(self._wants(other, one) for other in self._wanted_by(one) if other != key):
-                continue
-            theirs = self._ranking.facts(one)
-            yield Item(one.partition("-")[2], dict(theirs.exact)[currency], theirs.since, theirs.text)
+            if not any(self._wants(other, one) for other in self._rivals[one] if other != key):
+                theirs = self._ranking.facts(one)
+                yield Item(one.partition("-")[2], dict(theirs.exact)[currency], theirs.since, theirs.text)
 
     def _wants(self, bill: str, payment: str) -> bool:
         """Whether a payment is as good as another bill's own."""
-        theirs = self._ranking.candidate(bill, payment)
+        theirs = self._ranking.candidate(bill, payment, least=self._books.policy.review)
         return theirs is not None and self._whole(theirs)
 
     def _whole(self, scored: Scored) -> bool:

@@ -69,10 +69,10 @@ class Rivals:
         }
         return set(self._lay_claims(wanting))
 
-    def wanting(self, entry: str) -> Sequence[str]:
-        """Live bills that an entry could belong to."""
-        self._find([entry])
-        return self._wanted_by.get(entry, ())
+    def wanting(self, entries: Sequence[str]) -> list[Sequence[str]]:
+        """Live bills that each of these entries could belong to."""
+        self._find(entries)
+        return [self._wanted_by.get(entry, ()) for entry in entries]
 
     def free(self, key: str, scored: Scored) -> tuple[float, str | None]:
         """The probability that a bill's candidate belongs to no other bill, and the bill that claims it most.
