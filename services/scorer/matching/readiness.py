@@ -85,10 +85,11 @@ def assess(
     None where nobody knows it. `today` is the day for which a bill is too far ahead; None does not look.
     """
     known = history or _UNKNOWN
+    numbers = _tax_number(bill, vendor), iban_is_valid(known.iban)
     gaps = _gaps(bill, lists, today)
-    proofs = _proofs(bill, vendor, known)
+    proofs = _proofs(known, *numbers)
     facts = _facts(bill, vendor, vendors_known)
-    doubts = _doubts(bill, vendor, known, lists)
+    doubts = _doubts(bill, vendor, lists, *numbers)
     unproven = 0.5 ** len(proofs)
     completeness = _left(_cost(gaps))
     # Whom one knows one doubts less.
@@ -136,12 +137,12 @@ def _facts(bill: Bill, vendor: Vendor | None, vendors_known: bool) -> _Table:
     return (0.7, missing), (0.5, inactive)
 
 
-def _doubts(bill: Bill, vendor: Vendor | None, history: History, lists: Lists) -> _Table:
-    """What may be wrong with the counterparty, the less so the better it is known."""
+def _doubts(bill: Bill, vendor: Vendor | None, lists: Lists, tax_number: bool | None, iban: bool | None) -> _Table:
+    """What may be wrong with the counterparty, the less so the better it is known; see `_proofs`."""
     return (
         (0.2, _if(vendor is not None and not _reachable(vendor, bill), _REACH)),
-        (0.4, _if(_tax_number(bill, vendor) is False, _VAT)),
-        (0.4, _if(iban_is_valid(history.iban) is False, _IBAN)),
+        (0.4, _if(tax_number is False, _VAT)),
+        (0.4, _if(iban is False, _IBAN)),
         (0.35, _customers(bill, lists.customers)),
     )
 
@@ -151,12 +152,12 @@ _VAT = "a valid VAT number of the vendor (its check digits are wrong: compare it
 _IBAN = "a valid IBAN of the vendor (its check digits are wrong: compare it with the invoice)"
 
 
-def _proofs(bill: Bill, vendor: Vendor | None, history: History) -> list[str]:
-    """What speaks for the vendor, one entry for each thing that does."""
+def _proofs(history: History, tax_number: bool | None, iban: bool | None) -> list[str]:
+    """What speaks for the vendor, one entry for each thing that does; its numbers are valid, wrong, or None unknown."""
     found: list[str] = []
-    if _tax_number(bill, vendor):
+    if tax_number:
         found.append("its VAT number is valid")
-    if iban_is_valid(history.iban):
+    if iban:
         found.append("its IBAN is valid")
     if history.aliases > 0:
         found.append(f"{_many(history.aliases, 'name')} of it confirmed by people")
@@ -224,7 +225,7 @@ def _reachable(vendor: Vendor, bill: Bill) -> bool:
 
 
 def _cost(table: _Table) -> float:
-    return sum(cost for cost, what in table if what is not None)
+    return sum([cost for cost, what in table if what is not None])
 
 
 def _left(cost: float) -> float:
