@@ -73,6 +73,17 @@ def test_what_is_found_does_not_depend_on_what_came_and_went(changes: list[Entry
 
 
 @QUICK
+@given(held=st.lists(entries(), max_size=12))
+def test_a_row_leads_to_what_its_facts_lead_to(held: list[Entry]) -> None:
+    one = books([], held).index
+    for entry in {(entry.kind, entry.id): entry for entry in held}.values():
+        if entry.live:
+            facts = of_entry(entry)
+            by_row, by_facts = one.query(facts.key), query(facts)
+            assert by_row._replace(keys=sorted(by_row.keys)) == by_facts._replace(keys=sorted(by_facts.keys))
+
+
+@QUICK
 @given(held=st.lists(entries(), min_size=1, max_size=12), name=st.sampled_from(NAMES[:-1]))
 def test_what_is_not_compared_to_the_end_could_not_be_shown(held: list[Entry], name: str) -> None:
     record = bill(vendor=Ref(id="7", name=name))

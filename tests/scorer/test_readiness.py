@@ -1,7 +1,6 @@
 """Readiness: what each shortcoming costs, that it is named with what to do, and that sound facts never lower it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from common.messages import (
     Address,

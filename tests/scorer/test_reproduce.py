@@ -1,6 +1,7 @@
 """Every decision can be taken again from what is stored with it, and comes out the same."""
 
 from decimal import Decimal
+from uuid import uuid5
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 
 from common import codec
 from common.messages import Decision, Entry, Policy, Record
+from services.scorer.matching import decisions
 from services.scorer.matching.decisions import decision_on
 from services.scorer.matching.reproduce import differences
 from tests.scorer.cases import NOON, bill, books, decided, invoice, key, vendor, verdicts
@@ -18,6 +20,11 @@ def stored(record: Record, *entries: Entry, policy: Policy | None = None) -> Dec
     """The decision on a bill, as it comes back from the stream."""
     verdict = decided(record, *entries, policy=policy)
     return codec.decode(codec.encode(decision_on(record, 1, verdict, policy or Policy(), NOON)), Decision)
+
+
+@given(st.text())
+def test_ids_are_those_of_the_standard(name: str) -> None:
+    assert decisions._identifier(name) == str(uuid5(decisions._NAMESPACE, name))
 
 
 @settings(max_examples=60, deadline=None)

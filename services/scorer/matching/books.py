@@ -1,9 +1,10 @@
 """What the scorer knows of one workspace: its bills and vendors, what Qonto holds, who serves whom."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from common.messages import (
@@ -26,6 +27,7 @@ from services.scorer.matching.facts import Facts
 from services.scorer.matching.index import Index
 from services.scorer.matching.memory import Memory
 from services.scorer.matching.model import Habits
+from services.scorer.matching.names import Name
 from services.scorer.matching.packed import PackedEntries
 from services.scorer.matching.rarity import Rarity
 from services.scorer.matching.readiness import History, Lists
@@ -35,6 +37,8 @@ _OLDEST = datetime.min.replace(tzinfo=UTC)
 _SAME_NUMBER = 0.9
 _LONGEST_NUMBER = 21
 """Digits of the longest ids that QuickBooks gives."""
+_SUPPLIERS = 8192
+"""Suppliers whose words are kept."""
 
 
 class Surveyed(NamedTuple):
@@ -83,11 +87,11 @@ class Books:
 
     def take_record(self, record: Record) -> None:
         """A bill, vendor, customer, tax code or company as QuickBooks has it now; other kinds are not needed here."""
-        key = f"{record.realm}-{record.id}"
+        key = record.key
         match record.kind, record.body:
             case "bill", _:
-                self.bills[record.key] = record
-                self._index_bill(record.key)
+                self.bills[key] = record
+                self._index_bill(key)
             case "vendor", Vendor() as vendor if not record.deleted:
                 self.vendors[key] = vendor
                 self._refresh_bills_of(key)
@@ -141,19 +145,25 @@ class Books:
 
     def _index_bill(self, key: str) -> None:
         record = self.bills[key]
-        if (before := self._bill_facts.pop(key, None)) is not None:
-            self.rarity.remove(_words(before))
+        before = self._bill_facts.get(key)
         if record.deleted or not isinstance(record.body, Bill):
+            if before is not None:
+                del self._bill_facts[key]
+                self.rarity.remove(_words(before.names))
             self.bill_index.remove(key)
             self._dealings.drop(key)
             return
-        vendor_key = f"{record.realm}-{record.body.vendor.id}"
-        self._dealings.take(key, vendor_key, self.entered(key), paid=record.body.paid)
-        vendor = self.vendors.get(vendor_key)
-        taught = (*self.memory.aliases(vendor_key),), (*self.memory.identity(vendor_key),)
-        found = facts.of_bill(key, record.body, vendor, self.home_currency, *map(sorted, taught))
+        vendor = f"{record.realm}-{record.body.vendor.id}"
+        self._dealings.take(key, vendor, self.entered(key), paid=record.body.paid)
+        taught = sorted(self.memory.aliases(vendor)), sorted(self.memory.identity(vendor))
+        found = facts.of_bill(key, record.body, self.vendors.get(vendor), self.home_currency, *taught)
         self._bill_facts[key] = found
-        self.rarity.add(_words(found))
+        if found == before:
+            return
+        if before is None or before.names != found.names:
+            if before is not None:
+                self.rarity.remove(_words(before.names))
+            self.rarity.add(_words(found.names))
         self.bill_index.add(found)
 
     def _refresh_bills_of(self, vendor: str) -> None:
@@ -240,5 +250,7 @@ class Books:
         return record.created_at or _OLDEST, number, record.id
 
 
-def _words(facts: Facts) -> Iterable[str]:
-    return (word for name in facts.names for word in name.tokens)
+@lru_cache(maxsize=_SUPPLIERS)
+def _words(names: tuple[Name, ...]) -> frozenset[str]:
+    """All words of a supplier's names."""
+    return frozenset(word for name in names for word in name.tokens)

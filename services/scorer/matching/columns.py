@@ -8,7 +8,7 @@ import struct
 from collections.abc import Hashable
 from datetime import date
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ NAMES = 6
 """Names of one document that are compared; the first ones count."""
 SCALE = 10_000
 """Steps in one unit of a currency."""
+_SILENT = (0, 0)
 _MOST = 2**61
 """Amounts from which on a document counts as silent about them: no account holds as much."""
 
@@ -52,6 +53,8 @@ _PACKED = struct.Struct(f"=2q 2i q i q i 5i i i {NAMES}i 2i i i ? ? ? ?")
 FILED_BY = int(ROW.fields["currencies"][1]) if ROW.fields else 0
 """Bytes of a row, from its first, that say where a document is filed."""
 
+Amounts = set[tuple[str, int]]
+"""Currencies, and whole steps of them."""
 Rows = NDArray[np.void]
 """Rows of the shape ROW."""
 
@@ -76,6 +79,17 @@ class Interned(Generic[T]):
         return self._values[number - 1]
 
 
+class Told(NamedTuple):
+    """What a row says of a document's names, amounts (exact, net, about), and identities."""
+
+    names: tuple[Name, ...]
+    amounts: tuple[Amounts, Amounts, Amounts]
+    vat: str | None
+    iban: str | None
+    numbered: bool
+    payment: bool
+
+
 class Tables:
     """The numbers that the rows of one workspace have in common, so that its bills compare with its entries."""
 
@@ -85,11 +99,12 @@ class Tables:
 
     def row(self, facts: Facts) -> bytes:
         """A document as a row of the shape ROW; of amounts beyond all measure it says nothing."""
-        first, second = (*self._money(facts.exact), (0, 0), (0, 0))[:2]
-        net = (*self._money(facts.net), (0, 0))[0]
-        about = (*self._money(facts.about), (0, 0))[0]
-        currencies = (*sorted(map(self._texts.number, facts.currencies)), 0, 0)[:2]
-        names = (*map(self.names.number, facts.names[:NAMES]), *(0,) * NAMES)[:NAMES]
+        number = self._texts.number
+        first, second, *_ = (*self._money(facts.exact), _SILENT, _SILENT)
+        net, *_ = (*self._money(facts.net), _SILENT) if facts.net else (_SILENT,)
+        about, *_ = (*self._money(facts.about), _SILENT) if facts.about else (_SILENT,)
+        one, other, *_ = (*sorted([number(currency) for currency in facts.currencies]), 0, 0)
+        names = [self.names.number(name) for name in facts.names[:NAMES]]
         return _PACKED.pack(
             first[1],
             second[1],
@@ -100,10 +115,12 @@ class Tables:
             about[1],
             about[0],
             *_traits(facts.number),
-            self._texts.number(facts.vat) if facts.vat else 0,
-            self._texts.number(facts.iban) if facts.iban else 0,
+            number(facts.vat) if facts.vat else 0,
+            number(facts.iban) if facts.iban else 0,
             *names,
-            *currencies,
+            *(0,) * (NAMES - len(names)),
+            one,
+            other,
             _day(facts.since),
             _day(facts.until),
             facts.number is not None,
@@ -112,9 +129,32 @@ class Tables:
             True,
         )
 
-    def _money(self, amounts: tuple[Money, ...]) -> tuple[tuple[int, int], ...]:
-        known = ((currency, steps(amount)) for currency, amount in amounts)
-        return tuple((self._texts.number(currency), amount) for currency, amount in known if amount is not None)
+    def told(self, rows: bytearray, at: int) -> Told:
+        """What is told by the row that is `at` this place among the bytes of many."""
+        known = _PACKED.unpack_from(rows, at * _PACKED.size)
+        first, second, first_currency, second_currency, net, net_currency, about, about_currency = known[:8]
+        vat, iban, *names = known[13 : 15 + NAMES]
+        numbered, payment = known[-4:-2]
+        text, name = self._texts.value, self.names.value
+        return Told(
+            tuple([name(one) for one in names if one]),
+            (
+                self._amounts((first_currency, first), (second_currency, second)),
+                self._amounts((net_currency, net)),
+                self._amounts((about_currency, about)),
+            ),
+            text(vat) if vat else None,
+            text(iban) if iban else None,
+            numbered,
+            payment,
+        )
+
+    def _amounts(self, *known: tuple[int, int]) -> Amounts:
+        return {(self._texts.value(currency), amount) for currency, amount in known if amount}
+
+    def _money(self, amounts: tuple[Money, ...]) -> list[tuple[int, int]]:
+        number = self._texts.number
+        return [(number(currency), whole) for currency, amount in amounts if (whole := steps(amount)) is not None]
 
 
 def steps(amount: Decimal) -> int | None:
@@ -127,4 +167,6 @@ def _day(day: date | None) -> int:
 
 
 def _traits(number: Reference | None) -> tuple[int, ...]:
-    return (0, 0, 0, 0, 0) if number is None else tuple(hash(trait) % 2**31 if trait else 0 for trait in traits(number))
+    if number is None:
+        return 0, 0, 0, 0, 0
+    return tuple([hash(trait) % 2**31 if trait else 0 for trait in traits(number)])

@@ -30,10 +30,12 @@ class Dealings:
 
     def take(self, key: str, vendor: str, entered: Entered, *, paid: bool) -> None:
         """A bill as it is now."""
-        if self._known.get(key) == (vendor, entered, paid):
+        known, now = self._known.get(key), (vendor, entered, paid)
+        if known == now:
             return
-        self.drop(key)
-        self._known[key] = vendor, entered, paid
+        if known is not None:
+            self.drop(key)
+        self._known[key] = now
         bills = self._vendors[vendor]
         bills.keys.add(key)
         insort(bills.entered, entered)

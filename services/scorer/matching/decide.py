@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from common.messages import Action, Candidate, Decision, EntryKind, Field, Policy, Readiness
 from services.scorer.matching import model
 from services.scorer.matching.model import Weights
@@ -24,8 +26,7 @@ _ORDER: tuple[Field, ...] = ("reference", "name", "amount", "date")
 """Fields in the order in which people look for a difference."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """One candidate as a decision sees it; see `Candidate` for what the fields mean."""
 
     entry: str
@@ -70,8 +71,7 @@ class Standing:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A bill's candidates, the likeliest alone first, and what else counts as `Grounds` has it."""
 
     candidates: Sequence[Standing]
@@ -85,8 +85,7 @@ class Case:
     rest: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What should become of a bill, and why.
 
     `score` is the probability that Qonto holds its document; `shown` are the candidates with theirs, those that count

@@ -1,5 +1,6 @@
 """Verdicts as messages: the decision, and what a person is asked."""
 
+import hashlib
 import uuid
 from datetime import datetime
 
@@ -8,6 +9,9 @@ from services.scorer.matching import model
 from services.scorer.matching.judge import Verdict
 
 _NAMESPACE = uuid.UUID("6f0c1d0e-4c1b-5f0a-9b59-0f6a6d1c7a11")
+_FIXED = 0xF000 << 64 | 0xC000 << 48
+_VERSION = 0x5000 << 64 | 0x8000 << 48
+"""The bits of an id that say which kind of id it is."""
 
 
 def decision_on(
@@ -32,7 +36,7 @@ def decision_on(
         )
     )
     return Decision(
-        id=str(uuid.uuid5(_NAMESPACE, identity)),
+        id=_identifier(identity),
         workspace=record.workspace,
         realm=record.realm,
         bill=record.id,
@@ -54,6 +58,14 @@ def decision_on(
         candidates=verdict.candidates,
         grounds=verdict.grounds,
     )
+
+
+def _identifier(name: str) -> str:
+    """What `uuid.uuid5` makes of a name (RFC 9562, version 5), many times faster."""
+    digest = hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()
+    number = int.from_bytes(digest[:16], "big") & ~_FIXED | _VERSION
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def review_of(decision: Decision, bill: Bill) -> ReviewRequested:

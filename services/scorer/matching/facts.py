@@ -1,10 +1,11 @@
 """What can be compared of a bill and of an entry, side by side in one shape."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 
+import msgspec
 from schwifty import IBAN
 from stdnum.eu import vat as eu_vat
 
@@ -13,15 +14,13 @@ from common.quickbooks import NO_CURRENCY
 from services.scorer.matching.names import Name, name
 from services.scorer.matching.references import Reference, reference
 
-_HEAD = 4
-"""Letters of a word that survive most abbreviations."""
-
+_SUPPLIERS = 8192
+"""Suppliers whose names, and identities, are kept as they were read; their bills say the same again and again."""
 Money = tuple[str, Decimal]
 """A currency and an amount in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """One document or payment. `exact` amounts must fit to the cent, `about` only roughly (exchange rates).
 
     `since` and `until` bound the days on which the counterpart is expected; for a document both are its date.
@@ -42,11 +41,6 @@ class Facts:
     iban: str | None = None
     payment: bool = False
     matched: tuple[str, ...] = ()
-
-    @property
-    def heads(self) -> frozenset[str]:
-        """The first letters of each word of the names: what is left of a word that was cut or misspelt."""
-        return frozenset(word[:_HEAD] for name in self.names for word in (*name.tokens, name.joined) if len(word) > 1)
 
     def shown(self, field: Field) -> str | None:
         """What the document says in a field, as people read it; None if nothing."""
@@ -75,8 +69,8 @@ def of_bill(
 
     `aliases` and `identities` (VAT numbers and IBANs) are what people confirmed of the supplier.
     """
-    known = [bill.vendor.name] + ([vendor.name, vendor.company_name, vendor.print_name] if vendor else [])
-    vats, ibans = (list(filter(None, map(read, identities))) for read in (_vat, _iban))
+    known = (bill.vendor.name, *((vendor.name, vendor.company_name, vendor.print_name) if vendor else ()))
+    vats, ibans = ([one for one in map(read, identities) if one] for read in (_vat, _iban))
     currency = bill.currency
     priced = bill.total != 0 and currency != NO_CURRENCY
     about: tuple[Money, ...] = ()
@@ -84,7 +78,7 @@ def of_bill(
         about = ((home, (bill.total * bill.exchange_rate).quantize(Decimal("0.01"))),)
     return Facts(
         key=key,
-        names=_names([*known, *aliases]),
+        names=_names((*known, *aliases)),
         exact=((currency, bill.total),) if priced else (),
         net=((currency, bill.net),) if priced and bill.tax and bill.net else (),
         about=about,
@@ -110,7 +104,7 @@ def of_entry(entry: Entry) -> Facts:
     when = entry.paid_on or entry.issued_on if payment else entry.issued_on
     return Facts(
         key=f"{entry.kind}-{entry.id}",
-        names=_names([entry.counterparty, entry.label if payment else None], label=payment),
+        names=_names((entry.counterparty, entry.label if payment else None), label=payment),
         exact=tuple(exact),
         net=net,
         about=(),
@@ -128,10 +122,11 @@ def of_entry(entry: Entry) -> Facts:
 
 def payments_of(entry: Entry) -> tuple[str, ...]:
     """The keys of the payments that Qonto matched an invoice with."""
-    return tuple(f"transaction-{ident}" for ident in entry.matched)
+    return tuple([f"transaction-{ident}" for ident in entry.matched])
 
 
-def _names(raw: Sequence[str | None], *, label: bool = False) -> tuple[Name, ...]:
+@lru_cache(maxsize=_SUPPLIERS)
+def _names(raw: tuple[str | None, ...], *, label: bool = False) -> tuple[Name, ...]:
     found = (name(text, label=label) for text in raw if text and text.strip())
     return tuple(dict.fromkeys(one for one in found if one.tokens))
 
@@ -140,6 +135,7 @@ def _only(value: str | None) -> frozenset[str]:
     return frozenset({value}) if value else frozenset()
 
 
+@lru_cache(maxsize=_SUPPLIERS)
 def _vat(raw: str | None) -> str | None:
     """A VAT number in its one form, None if it is none (QuickBooks masks it)."""
     if not raw or not eu_vat.is_valid(raw):
@@ -147,6 +143,7 @@ def _vat(raw: str | None) -> str | None:
     return str(eu_vat.compact(raw))
 
 
+@lru_cache(maxsize=_SUPPLIERS)
 def _iban(raw: str | None) -> str | None:
     found = IBAN(raw, allow_invalid=True) if raw else None
     return str(found) if found is not None and found.is_valid else None

@@ -6,17 +6,18 @@ number, its identities, its words. What shares a key with another, or one next t
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Sequence
+from functools import lru_cache
 from math import floor, log
 from typing import NamedTuple
 
 import numpy as np
 
-from services.scorer.matching.columns import FILED_BY, ROW, Rows, Tables, steps
+from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Amounts, Rows, Tables, steps
 from services.scorer.matching.facts import Facts, Money
 from services.scorer.matching.names import Name
 from services.scorer.matching.postings import Numbers, Postings, distinct
+from services.scorer.matching.references import Reference, reference
 
 _BLOCK = 800
 """Ten-thousandths of a unit that one key of amounts spans."""
@@ -37,6 +38,12 @@ _SLACK = 16
 """One row in so many may be dead before the rows are packed."""
 _FEW = 256
 """Dead rows that are not worth packing."""
+_SHORT = 3
+"""Letters up to which a word leads nowhere by itself."""
+_HEAD = 4
+"""Letters of a word that survive most abbreviations."""
+_SUPPLIERS = 8192
+"""Suppliers of whom is kept what their names lead to."""
 _DIGITS = re.compile(r"[0-9]{4,}")
 
 
@@ -47,29 +54,39 @@ class Pairs(NamedTuple):
     rows: Numbers
 
 
+class _Called(NamedTuple):
+    """What leads to a document by its names: their longer words, and each as a `word`, and as one of a document whose
+    amount is `unread`; the `heads` are the first letters of all words, which is what is left of one that was cut or
+    misspelt."""
+
+    words: tuple[str, ...]
+    word: tuple[int, ...]
+    unread: tuple[int, ...]
+    heads: tuple[int, ...]
+
+
 class Query(NamedTuple):
     """What to look for to find what may be the same as the document `key`.
 
-    `amounts` are the keys of its amounts, followed only where few share them; its `exact` amounts beside the `heads`
-    of its names matter only among documents whose amounts were converted; a word of at most `telling` documents is
-    followed.
+    `amounts` are the keys of its amounts, followed only where few share them; its `exact` amounts beside the heads
+    of its names (see `_Called`) matter only among documents whose amounts were converted; a word of at most `telling`
+    documents is followed.
     """
 
     key: str
     amounts: list[int]
     keys: list[int]
-    exact: set[tuple[str, int]]
-    heads: frozenset[str]
-    words: set[str]
+    exact: Amounts
+    called: _Called
     telling: int
 
     def converted(self) -> list[int]:
         """The keys of converted amounts that may be this document's."""
         return [
-            hash(("converted", currency, head, rung))
+            key
             for currency, amount in self.exact
             for rung in _rungs(amount, _CONVERTED, _CONVERTED_STEP)
-            for head in self.heads
+            for key in _beside("converted", currency, rung, self.called)
         ]
 
 
@@ -109,6 +126,21 @@ class Index:
         """The row of a document until the next change, -1 if it is not there."""
         return self._row_of.get(key, -1)
 
+    def names(self, row: int) -> tuple[Name, ...]:
+        """The names that are compared of the document in a row."""
+        return tuple([self.tables.names.value(name) for name in self.rows["names"][row].tolist() if name])
+
+    def query(self, key: str) -> Query:
+        """What to look for to find what may be the same as a document that is held; KeyError if it is not.
+
+        The same as `query` of its facts, from its row.
+        """
+        at = self._row_of[key]
+        told, text = self.tables.told(self._bytes, at), self._texts[at]
+        number, said = reference(text) if told.numbered else None, text if told.payment else ""
+        identities = _identifying(number, said, told.vat, told.iban)
+        return _query(key, told.names, told.amounts, identities, unread=not told.amounts[0])
+
     def add(self, facts: Facts) -> None:
         """Add a document, or put its new facts in place of the old."""
         fresh = self.tables.row(facts)
@@ -124,8 +156,9 @@ class Index:
         self._texts.append(facts.text)
         self._keys.append(facts.key)
         self._row_of[facts.key] = row
-        self._postings.add(row, _filed(facts))
-        self._words.update(_words(facts.names))
+        called = _called(facts.names[:NAMES])
+        self._postings.add(row, _filed(facts, called))
+        self._words.update(called.words)
         self._converted += bool(facts.about)
 
     def remove(self, key: str) -> None:
@@ -134,7 +167,7 @@ class Index:
         if row is None:
             return
         gone = self.rows[row]
-        words = _words(map(self.tables.names.value, filter(None, gone["names"].tolist())))
+        words = _called(self.names(row)).words
         self._words.subtract(words)
         for word in words:
             if not self._words[word]:
@@ -166,14 +199,15 @@ class Index:
 
     def payments(self, queries: Sequence[Query]) -> Pairs:
         """The payments that share a word with each of these documents' names."""
-        keys = [hash(("payee", word)) for query in queries for word in query.words]
-        pairs, _ = self._find(keys, [position for position, query in enumerate(queries) for _ in query.words])
+        keys = [hash(("payee", word)) for query in queries for word in query.called.words]
+        pairs, _ = self._find(keys, [position for position, query in enumerate(queries) for _ in query.called.words])
         found = distinct(pairs)
         return Pairs(found >> 32, found & 0xFFFFFFFF)
 
     def _telling(self, query: Query) -> list[int]:
         """The keys of the words that few documents have."""
-        return [hash(("word", word)) for word in query.words if self._words[word] <= query.telling]
+        known, most = self._words, query.telling
+        return [key for word, key in zip(*query.called[:2], strict=True) if known.get(word, 0) <= most]
 
     def _find(self, keys: list[int], documents: list[int]) -> tuple[Numbers, Numbers]:
         """Live rows that hold the keys, each as the document's position × 2³² + the row; beside it which key."""
@@ -212,59 +246,81 @@ class Index:
 
 def query(facts: Facts) -> Query:
     """What to look for to find what may be the same as this document."""
-    heads, words = facts.heads, _words(facts.names)
-    keys = [hash(("unread", word)) for word in words]
-    keys += _identities(facts)
-    amounts: list[int] = []
-    exact = _amounts(facts.exact)
-    for currency, amount in exact | _amounts(facts.net):
+    amounts = _amounts(facts.exact), _amounts(facts.net), _amounts(facts.about)
+    return _query(facts.key, facts.names[:NAMES], amounts, _identities(facts), unread=not facts.exact)
+
+
+def _query(
+    key: str, names: tuple[Name, ...], amounts: tuple[Amounts, Amounts, Amounts], identities: list[int], *, unread: bool
+) -> Query:
+    """The query of a document with these amounts: exact ones, net ones, and roughly what it comes to elsewhere."""
+    exact, net, about = amounts
+    called = _called(names)
+    keys = [*called.unread, *identities]
+    by_amount: list[int] = []
+    for currency, amount in exact | net if net else exact:
         blocks = {(amount - _CENTS) // _BLOCK, (amount + _CENTS) // _BLOCK}
-        amounts += [hash(("amount", currency, block)) for block in blocks]
-        keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _NEAR) for head in heads]
-    for currency, amount in _amounts(facts.about):
-        keys += [hash(("near", currency, head, rung)) for rung in _rungs(amount, _CONVERTED) for head in heads]
-    return Query(facts.key, amounts, keys, exact, heads, words, _TELLING if facts.exact else _TELLING_ALONE)
+        by_amount += [hash(("amount", currency, block)) for block in blocks]
+        for rung in _rungs(amount, _NEAR):
+            keys += _beside("near", currency, rung, called)
+    for currency, amount in about:
+        for rung in _rungs(amount, _CONVERTED):
+            keys += _beside("near", currency, rung, called)
+    return Query(key, by_amount, keys, exact, called, _TELLING_ALONE if unread else _TELLING)
 
 
-def _filed(facts: Facts) -> set[int]:
+def _filed(facts: Facts, called: _Called) -> set[int]:
     """The keys a document is filed under."""
-    keys = set(_identities(facts))
-    for currency, amount in _amounts(facts.exact, facts.net):
+    keys = {*_identities(facts), *called.word}
+    for currency, amount in _amounts(facts.exact + facts.net):
         keys.add(hash(("amount", currency, amount // _BLOCK)))
-        keys.update(hash(("near", currency, head, _rung(amount))) for head in facts.heads)
+        keys.update(_beside("near", currency, _rung(amount), called))
     for currency, amount in _amounts(facts.about):
-        keys.update(hash(("converted", currency, head, _rung(amount, _CONVERTED_STEP))) for head in facts.heads)
-    for word in _words(facts.names):
-        keys.add(hash(("word", word)))
-        if facts.payment:
-            keys.add(hash(("payee", word)))
-        if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
-            keys.add(hash(("unread", word)))
+        keys.update(_beside("converted", currency, _rung(amount, _CONVERTED_STEP), called))
+    if facts.payment:
+        keys.update([hash(("payee", word)) for word in called.words])
+    if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
+        keys.update(called.unread)
     return keys
 
 
-def _identities(facts: Facts) -> Iterable[int]:
-    if facts.number is not None:
-        yield hash(("number", facts.number.core))
-        if facts.number.digits:
-            yield hash(("digits", facts.number.digits))
-    if facts.payment:
-        for digits in _DIGITS.findall(facts.text):
-            yield hash(("digits", digits.lstrip("0")))
-    if facts.vat:
-        yield hash(("vat", facts.vat))
-    if facts.iban:
-        yield hash(("iban", facts.iban))
+@lru_cache(maxsize=_SUPPLIERS)
+def _called(names: tuple[Name, ...]) -> _Called:
+    words = {token for name in names for token in name.tokens if len(token) > _SHORT}
+    heads = {word[:_HEAD] for name in names for word in (*name.tokens, name.joined) if len(word) > 1}
+    word, unread = ([hash((how, word)) for word in words] for how in ("word", "unread"))
+    return _Called(tuple(words), tuple(word), tuple(unread), tuple(map(hash, heads)))
 
 
-def _amounts(*known: Iterable[Money]) -> set[tuple[str, int]]:
+def _beside(how: str, currency: str, rung: int, called: _Called) -> list[int]:
+    """The keys of an amount beside the beginning of each word of the names."""
+    amount = hash((how, currency, rung))
+    return [amount ^ head for head in called.heads]
+
+
+def _identities(facts: Facts) -> list[int]:
+    return _identifying(facts.number, facts.text if facts.payment else "", facts.vat, facts.iban)
+
+
+def _identifying(number: Reference | None, said: str, vat: str | None, iban: str | None) -> list[int]:
+    """The keys of a document's number and identities, and of all numbers in what a payment `said`."""
+    found: list[int] = []
+    if number is not None:
+        found.append(hash(("number", number.core)))
+        if number.digits:
+            found.append(hash(("digits", number.digits)))
+    if said:
+        found += [hash(("digits", digits.lstrip("0"))) for digits in _DIGITS.findall(said)]
+    if vat:
+        found.append(hash(("vat", vat)))
+    if iban:
+        found.append(hash(("iban", iban)))
+    return found
+
+
+def _amounts(known: tuple[Money, ...]) -> Amounts:
     """Amounts in whole steps; of one beyond all measure nobody says anything."""
-    whole = ((currency, steps(amount)) for currency, amount in chain(*known))
-    return {(currency, amount) for currency, amount in whole if amount}
-
-
-def _words(names: Iterable[Name]) -> set[str]:
-    return {token for name in names for token in name.tokens if len(token) > 3}
+    return {(currency, whole) for currency, amount in known if (whole := steps(amount))}
 
 
 def _rung(amount: int, step: float = _STEP) -> int:

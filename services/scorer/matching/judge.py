@@ -5,11 +5,11 @@ an entry is free is computed from all bills the workspace has, not from the ones
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 
-from common.messages import Action, Candidate, Entry, Field, FieldScore, Grounds, Policy, Readiness
+from common.messages import Action, Candidate, Entry, EntryKind, Field, FieldScore, Grounds, Policy, Readiness
 from services.scorer.matching import compare, model
 from services.scorer.matching.books import Books
 from services.scorer.matching.decide import Case, Standing, choose, odds
@@ -25,8 +25,7 @@ _EQUAL, _SAME, _NOT_ANOTHER = 0.95, 0.9, 0.4
 """Scores from which an amount is equal, a name is the same, and a name is not plainly another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What should become of a bill, and why; see `Decision`."""
 
     action: Action
@@ -37,7 +36,7 @@ class Verdict:
     counterfactual: str | None = None
     readiness: Readiness | None = None
     candidates: tuple[Candidate, ...] = ()
-    grounds: Grounds = field(default_factory=Grounds)
+    grounds: Grounds = msgspec.field(default_factory=Grounds)
 
 
 class Judge:
@@ -54,6 +53,7 @@ class Judge:
         self._rivals = Rivals(books, self._ranking)
         self._assessed: dict[tuple[str, Policy], Assessment] = {}
         self._copies: dict[str, list[str]] = {}
+        self._worths: dict[tuple[Field, float | None], float] = {}
         self._remittances = Remittances(books, self._ranking, self._rivals.wanting)
 
     def prepare(self, keys: Iterable[str]) -> None:
@@ -107,14 +107,14 @@ class Judge:
             entry = books.entries.get(served)
             if entry is None or not entry.live:
                 return Case((), *sound, before="gone")
-            return Case([_standing(scored) for scored in self._candidates(key)], *sound, before="linked")
+            return Case([Standing(*_compared(scored)) for scored in self._candidates(key)], *sound, before="linked")
         ranked = self._candidates(key)
         standings = [self._rivalled(key, scored) for scored in ranked]
         copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
         remittance = None if self._remittances.needless(key) else self._remittances.of(key)
         if sum(one.stake for one in standings if not one.turned_down) < odds(books.policy.review):
             standings = [
-                replace(one, alike=self._looks_alike(key, one, scored))
+                msgspec.structs.replace(one, alike=self._looks_alike(key, one, scored))
                 for one, scored in zip(standings, ranked, strict=True)
             ]
         return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back)
@@ -151,8 +151,8 @@ class Judge:
         free, rival = self._rivals.free(key, scored)
         serves = (books.claims.get(one) for one in members)
         claimed_by = next((bill for bill in serves if bill is not None and bill != key), None)
-        return replace(
-            _standing(scored),
+        return Standing(
+            *_compared(scored),
             free=free,
             taken_by=claimed_by or rival,
             claimed=claimed_by is not None,
@@ -205,6 +205,12 @@ class Judge:
         first = min((*self._copies[key], key), key=self._books.entered)
         return first if first != key else None
 
+    def _worth(self, name: Field, value: float | None) -> float:
+        """What a score is worth, as it is shown; most scores come again and again."""
+        if (name, value) not in self._worths:
+            self._worths[name, value] = round(self._weights.worth(name, value), 4)
+        return self._worths[name, value]
+
     def _shown(self, key: str, scored: Scored, one: Standing, score: float) -> Candidate:
         """A candidate as people see it."""
         ours, theirs = self._books.facts_of(key), self._ranking.facts(scored.key)
@@ -214,7 +220,7 @@ class Judge:
             teller = self._ranking.facts(told_by[name]) if name in told_by else theirs
             shown[name] = FieldScore(
                 score=value,
-                worth=round(self._weights.worth(name, value), 4),
+                worth=self._worth(name, value),
                 bill=ours.shown(name),
                 entry=teller.shown(name),
                 why=_why(name, scored),
@@ -235,9 +241,12 @@ class Judge:
         )
 
 
-def _standing(scored: Scored) -> Standing:
+def _compared(
+    scored: Scored,
+) -> tuple[str, EntryKind, dict[Field, float | None], float, bool, tuple[str, ...]]:
+    """What a standing has of its candidate, in order."""
     ident = scored.key.partition("-")[2]
-    return Standing(ident, scored.kind, scored.named, scored.alone, scored.same_identity, scored.parts)
+    return ident, scored.kind, scored.named, scored.alone, scored.same_identity, scored.parts
 
 
 def _why(name: Field, scored: Scored) -> str | None:

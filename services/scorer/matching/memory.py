@@ -23,6 +23,8 @@ OTHER = 0.5
 _SAME = 0.98
 """Measured score from which a name is the vendor's own: turning down its documents does not make it another's."""
 
+_NOTHING: frozenset[str] = frozenset()
+
 
 class Bounds(NamedTuple):
     """Where a name's score must lie after what people said about it."""
@@ -142,14 +144,18 @@ class Memory:
 
     def aliases(self, vendor: str) -> frozenset[str]:
         """The folded names that are evidence: further names of the vendor."""
-        names = {lesson.name for lesson in self._lessons.get(vendor, ()) if lesson.name is not None}
+        if vendor not in self._lessons:
+            return _NOTHING
+        names = {lesson.name for lesson in self._lessons[vendor] if lesson.name is not None}
         return frozenset(
             text for text in names if self._net(vendor, text) >= EVIDENCE and self._confirmed.vendors[text] == 1
         )
 
     def identity(self, vendor: str) -> frozenset[str]:
         """The VAT numbers and IBANs known to be the vendor's own."""
-        found = {one for lesson in self._lessons.get(vendor, ()) for one in lesson.identities}
+        if vendor not in self._lessons:
+            return _NOTHING
+        found = {one for lesson in self._lessons[vendor] for one in lesson.identities}
         bills, vendors = self._identified.bills, self._identified.vendors
         return frozenset(one for one in found if bills[vendor, one] >= EVIDENCE and vendors[one] == 1)
 

@@ -4,9 +4,9 @@ Bills are compared in batches; what was worked out is kept as long as the rankin
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import isnan, nan
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +28,7 @@ def kind_of(key: str) -> EntryKind:
     return "invoice" if key.startswith("invoice") else "transaction"
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True, gc=False):
     """One candidate and how it compares; `parts` are the payments that are one with it, `told_by` what of its scores
     one of them says instead."""
 
@@ -110,13 +109,9 @@ class Ranking:
             self._entry_facts[key] = of_entry(self.entry(key))
         return self._entry_facts[key]
 
-    def alike(self, key: str, entries: Sequence[str]) -> list[float]:
-        """How alike a bill's and each entry's names are; 0 where one has none."""
-        if not entries:
-            return []
-        rows = np.array([self._books.index.row(one) for one in entries], np.int64)
-        found = self._alike_of(np.full(len(entries), self._books.bill_index.row(key)), rows)
-        return [float(score) for score in np.nan_to_num(found)]
+    def alike(self, of: Numbers, rows: Numbers) -> Floats:
+        """How alike the names of bills and entries are, by pairs of rows; NaN where one has none."""
+        return self._alike_of(of, rows) if len(rows) else np.empty(0)
 
     def _units(self, pairs: Pairs) -> Pairs:
         """Candidates; a payment that Qonto matched with an invoice is part of that and never stands alone."""
@@ -182,30 +177,33 @@ class Ranking:
         For each such pair the keys of its payments, and which of them told what.
         """
         books, index = self._books, self._books.index
-        parts: dict[int, tuple[str, ...]] = {}
+        matched = np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist()
+        parts = {pair: payments_of(self.entry(index.key(rows[pair]))) for pair in matched}
         told_by: dict[int, tuple[tuple[Field, str], ...]] = {}
-        for pair in np.flatnonzero(compared.possible & index.rows["matched"][rows]).tolist():
-            parts[pair] = payments_of(self.entry(index.key(rows[pair])))
-            for payment in parts[pair]:
-                if (row := index.row(payment)) < 0:
-                    continue
-                one = compare.compare(
-                    books.bill_index,
-                    of[pair : pair + 1],
-                    index,
-                    np.array([row]),
-                    self._alike_of,
-                    weights=self._weights,
-                )
-                told = np.isnan(compared.scores[pair]) & ~np.isnan(one.scores[0])
-                compared.scores[pair][told] = one.scores[0][told]
-                compared.same[pair] |= one.same[0]
-                if told[compare.AMOUNT]:
-                    compared.amounts[pair] = one.amounts[0]
-                if told[compare.DATE]:
-                    compared.days[pair] = one.days[0]
-                more = tuple((FIELDS[column], payment) for column in np.flatnonzero(told).tolist())
-                told_by[pair] = (*told_by.get(pair, ()), *more)
+        members = [(pair, one, index.row(one)) for pair, payments in parts.items() for one in payments if one in index]
+        if not members:
+            return parts, told_by
+        pairs, _, payments = zip(*members, strict=True)
+        theirs = compare.compare(
+            books.bill_index,
+            of[list(pairs)],
+            index,
+            np.array(payments, np.int64),
+            self._alike_of,
+            weights=self._weights,
+        )
+        for at, (pair, payment, _) in enumerate(members):
+            told = np.isnan(compared.scores[pair]) & ~np.isnan(theirs.scores[at])
+            compared.same[pair] |= theirs.same[at]
+            if not told.any():
+                continue
+            compared.scores[pair][told] = theirs.scores[at][told]
+            if told[compare.AMOUNT]:
+                compared.amounts[pair] = theirs.amounts[at]
+            if told[compare.DATE]:
+                compared.days[pair] = theirs.days[at]
+            more = tuple([(FIELDS[column], payment) for column in np.flatnonzero(told).tolist()])
+            told_by[pair] = (*told_by.get(pair, ()), *more)
         return parts, told_by
 
     def _alike_of(self, of: Numbers, rows: Numbers) -> Floats:

@@ -7,8 +7,9 @@ nothing, so a fact that is added and sound never lowers a bill's readiness.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+import msgspec
 
 from common.messages import Bill, Company, Customer, Policy, Readiness, TaxCode, Vendor
 from common.quickbooks import NO_CURRENCY
@@ -32,8 +33,7 @@ _Table = Sequence[tuple[float, str | None]]
 """What a shortcoming costs, and how it is named; None where the bill does not have it."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """What the books know of a vendor from before this bill.
 
     `bills` were entered earlier, `paid` of them are paid, the first is of `since`. `aliases` are names of the vendor
@@ -50,8 +50,7 @@ class History:
 _UNKNOWN = History()
 
 
-@dataclass(frozen=True, slots=True)
-class Lists:
+class Lists(msgspec.Struct, frozen=True):
     """What QuickBooks lists beside bills and vendors, by id; None where nobody has that list."""
 
     customers: Mapping[str, Customer] | None = None
@@ -62,8 +61,7 @@ class Lists:
 NO_LISTS = Lists()
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):
     """A bill's readiness, the policy's holds in words, and whether its vendor is blocked outright."""
 
     readiness: Readiness
@@ -87,10 +85,11 @@ def assess(
     None where nobody knows it. `today` is the day for which a bill is too far ahead; None does not look.
     """
     known = history or _UNKNOWN
+    numbers = _tax_number(bill, vendor), iban_is_valid(known.iban)
     gaps = _gaps(bill, lists, today)
-    proofs = _proofs(bill, vendor, known)
+    proofs = _proofs(known, *numbers)
     facts = _facts(bill, vendor, vendors_known)
-    doubts = _doubts(bill, vendor, known, lists)
+    doubts = _doubts(bill, vendor, lists, *numbers)
     unproven = 0.5 ** len(proofs)
     completeness = _left(_cost(gaps))
     # Whom one knows one doubts less.
@@ -138,12 +137,12 @@ def _facts(bill: Bill, vendor: Vendor | None, vendors_known: bool) -> _Table:
     return (0.7, missing), (0.5, inactive)
 
 
-def _doubts(bill: Bill, vendor: Vendor | None, history: History, lists: Lists) -> _Table:
-    """What may be wrong with the counterparty, the less so the better it is known."""
+def _doubts(bill: Bill, vendor: Vendor | None, lists: Lists, tax_number: bool | None, iban: bool | None) -> _Table:
+    """What may be wrong with the counterparty, the less so the better it is known; see `_proofs`."""
     return (
         (0.2, _if(vendor is not None and not _reachable(vendor, bill), _REACH)),
-        (0.4, _if(_tax_number(bill, vendor) is False, _VAT)),
-        (0.4, _if(iban_is_valid(history.iban) is False, _IBAN)),
+        (0.4, _if(tax_number is False, _VAT)),
+        (0.4, _if(iban is False, _IBAN)),
         (0.35, _customers(bill, lists.customers)),
     )
 
@@ -153,12 +152,12 @@ _VAT = "a valid VAT number of the vendor (its check digits are wrong: compare it
 _IBAN = "a valid IBAN of the vendor (its check digits are wrong: compare it with the invoice)"
 
 
-def _proofs(bill: Bill, vendor: Vendor | None, history: History) -> list[str]:
-    """What speaks for the vendor, one entry for each thing that does."""
+def _proofs(history: History, tax_number: bool | None, iban: bool | None) -> list[str]:
+    """What speaks for the vendor, one entry for each thing that does; its numbers are valid, wrong, or None unknown."""
     found: list[str] = []
-    if _tax_number(bill, vendor):
+    if tax_number:
         found.append("its VAT number is valid")
-    if iban_is_valid(history.iban):
+    if iban:
         found.append("its IBAN is valid")
     if history.aliases > 0:
         found.append(f"{_many(history.aliases, 'name')} of it confirmed by people")
@@ -226,7 +225,7 @@ def _reachable(vendor: Vendor, bill: Bill) -> bool:
 
 
 def _cost(table: _Table) -> float:
-    return sum(cost for cost, what in table if what is not None)
+    return sum([cost for cost, what in table if what is not None])
 
 
 def _left(cost: float) -> float:

@@ -1,8 +1,9 @@
 """Invoice numbers: how they are written differently by people, banks and OCR, and when two contradict."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 SHORTEST = 4
 """Digits or characters below which a number says too little to be found in free text."""
@@ -11,13 +12,13 @@ _WORDS = re.compile(
     r"^(?:FACTURE|FACT|FAC|FA|INVOICE|INV|RECHNUNGSNR|RECHNUNG|RECHN|RE|RG|FACTUUR|FACTURA|FATTURA|NUMERO|NUM|NR|NO|N)(?=\d)"
 )
 
-
+_SIGN, _DIGIT, _NO_DIGIT = re.compile("[^0-9A-Z]"), re.compile("[0-9]"), re.compile("[^0-9]")
+_LEADING_ZEROS = re.compile("(?<![0-9])0+(?=[0-9])")
 _MISREAD = str.maketrans("OQDILZSB", "00011258")
 """Letters that OCR takes for digits, and the other way round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, gc=False):
     """One number in the forms it is compared in.
 
     `squeezed` is without blanks and signs, `plain` also without leading zeros of its groups, `core` also
@@ -34,14 +35,16 @@ class Reference:
 @lru_cache(maxsize=10_000)
 def reference(raw: str | None) -> Reference | None:
     """The comparable form of an invoice number; None if it holds no digit."""
-    text = re.sub(r"[^0-9A-Z]", " ", (raw or "").upper())
-    squeezed = text.replace(" ", "")
-    if not any(char.isdigit() for char in squeezed):
+    if not raw:
         return None
-    plain = "".join(re.sub(r"(?<![0-9])0+(?=[0-9])", "", group) for group in text.split())
+    text = _SIGN.sub(" ", raw.upper())
+    squeezed = text.replace(" ", "")
+    if not _DIGIT.search(squeezed):
+        return None
+    plain = _LEADING_ZEROS.sub("", text).replace(" ", "")
     core = _WORDS.sub("", plain)
     core = core.lstrip("0") or core
-    return Reference(squeezed, plain, core, re.sub(r"\D", "", core), squeezed.translate(_MISREAD))
+    return Reference(squeezed, plain, core, _NO_DIGIT.sub("", core), squeezed.translate(_MISREAD))
 
 
 def agreement(a: Reference, b: Reference) -> float:
@@ -73,8 +76,8 @@ def traits(number: Reference) -> tuple[str, ...]:
 
 def mentioned(number: Reference, text: str) -> bool:
     """Whether free text (a bank label, a transfer's reference) holds the number."""
-    squeezed = re.sub(r"[^0-9A-Z]", "", text.upper())
-    bare = re.sub(r"(?<![0-9])0+(?=[0-9])", "", squeezed)
+    squeezed = _SIGN.sub("", text.upper())
+    bare = _LEADING_ZEROS.sub("", squeezed)
     if len(number.plain) >= SHORTEST and (number.plain in squeezed or number.plain in bare):
         return True
     if len(number.core) > SHORTEST and number.core in bare:

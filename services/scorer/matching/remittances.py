@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.scorer.matching import model
 from services.scorer.matching.books import Books
 from services.scorer.matching.compare import AMOUNT
+from services.scorer.matching.postings import Numbers
 from services.scorer.matching.ranking import Ranking, Scored
 from services.scorer.matching.sums import Item, covered_by, covers_bills, instalments
 
@@ -16,30 +20,55 @@ _BESIDE = timedelta(days=90)
 _TRIED = 10
 """Payments, and bills, that are tried: among many of them something fits by accident."""
 
+WantedBy = Callable[[Sequence[str]], Sequence[Sequence[str]]]
+"""The bills that each of several payments could belong to."""
+
 
 class Remittances:
     """What payments say of bills that no entry of their own was found for; nothing is decided by it.
 
-    `wanted_by` tells which bills could belong to a payment. The books must not change meanwhile.
+    `wanted_by` tells which bills could belong to each payment. The books must not change meanwhile.
     """
 
-    def __init__(self, books: Books, ranking: Ranking, wanted_by: Callable[[str], Sequence[str]]) -> None:
+    def __init__(self, books: Books, ranking: Ranking, wanted_by: WantedBy) -> None:
         self._books = books
         self._ranking = ranking
         self._wanted_by = wanted_by
         self._payments: dict[str, list[str]] = {}
+        self._rivals: dict[str, Sequence[str]] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Look for the payments to the suppliers of all these bills at once."""
+        """Look for the payments to the suppliers of all these bills, of their days and nobody's yet, at once."""
         todo = [key for key in keys if key not in self._payments and not self.needless(key)]
         if not todo:
             return
         index = self._books.index
-        pairs = index.payments([self._ranking.query(key) for key in todo])
+        bills = np.array([self._books.bill_index.row(key) for key in todo], np.int64)
+        which, rows = index.payments([self._ranking.query(key) for key in todo])
+        fitting = self._fit(bills[which], rows)
+        which, rows = which[fitting], rows[fitting]
+        named = self._ranking.alike(bills[which], rows) >= model.AGREES
         found: dict[str, list[str]] = {key: [] for key in todo}
-        for which, row in zip(pairs.which.tolist(), pairs.rows.tolist(), strict=True):
-            found[todo[which]].append(index.key(row))
+        for position, row in zip(which[named].tolist(), rows[named].tolist(), strict=True):
+            payment = index.key(row)
+            if self._books.claims.get(payment) is None and self._books.invoice_of(payment) is None:
+                found[todo[position]].append(payment)
         self._payments |= found
+        self._find_rivals({one for payments in found.values() for one in payments})
+
+    def _find_rivals(self, payments: Iterable[str]) -> None:
+        fresh = sorted(one for one in payments if one not in self._rivals)
+        self._rivals |= zip(fresh, self._wanted_by(fresh), strict=True)
+        self._ranking.reaching([(bill, one) for one in fresh for bill in self._rivals[one]], self._books.policy.review)
+
+    def _fit(self, bills: Numbers, payments: Numbers) -> NDArray[np.bool_]:
+        """Whether a payment is of a bill's days and in its currency, for each pair of rows."""
+        ours, theirs = self._books.bill_index.rows, self._books.index.rows
+        since, paid, currency = ours["since"][bills], theirs["since"][payments], ours["exact_currency"][bills, :1]
+        last = np.maximum(since, ours["until"][bills]) + _LATE.days
+        among = ((theirs["exact_currency"][payments] == currency) & (currency > 0)).any(axis=1)
+        fitting: NDArray[np.bool_] = (since > 0) & (paid > 0) & (since - _EARLY.days <= paid) & (paid <= last) & among
+        return fitting
 
     def of(self, key: str) -> str | None:
         """In words, the payments that make up a bill or that it is a part of; None without any."""
@@ -68,27 +97,16 @@ class Remittances:
         return bool(ranked) and self._whole(ranked[0])
 
     def _open(self, key: str, payments: Sequence[str]) -> Iterable[Item]:
-        """Those of the payments that are to this supplier, of these days, and nobody's yet."""
-        books, ours = self._books, self._books.facts_of(key)
-        ((currency, _),) = ours.exact
-        if ours.since is None:
-            return
-        first, last = ours.since - _EARLY, max(ours.since, ours.until or ours.since) + _LATE
-        alike = self._ranking.alike(key, payments)
-        for one, name in zip(payments, alike, strict=True):
-            theirs = self._ranking.facts(one)
-            amount = dict(theirs.exact).get(currency)
-            if amount is None or theirs.since is None or not first <= theirs.since <= last:
-                continue
-            taken = books.claims.get(one) is not None or books.invoice_of(one) is not None
-            rivals = [other for other in self._wanted_by(one) if other != key]
-            if name < model.AGREES or taken or any(self._wants(other, one) for other in rivals):
-                continue
-            yield Item(one.partition("-")[2], amount, theirs.since, theirs.text)
+        """Those of the payments that are no other bill's."""
+        ((currency, _),) = self._books.facts_of(key).exact
+        for one in payments:
+            if not any(self._wants(other, one) for other in self._rivals[one] if other != key):
+                theirs = self._ranking.facts(one)
+                yield Item(one.partition("-")[2], dict(theirs.exact)[currency], theirs.since, theirs.text)
 
     def _wants(self, bill: str, payment: str) -> bool:
         """Whether a payment is as good as another bill's own."""
-        theirs = self._ranking.candidate(bill, payment)
+        theirs = self._ranking.candidate(bill, payment, least=self._books.policy.review)
         return theirs is not None and self._whole(theirs)
 
     def _whole(self, scored: Scored) -> bool:

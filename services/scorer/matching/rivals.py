@@ -16,7 +16,6 @@ import numpy as np
 from services.scorer.matching.books import Books
 from services.scorer.matching.compare import REFERENCE
 from services.scorer.matching.decide import odds
-from services.scorer.matching.index import query
 from services.scorer.matching.model import AGREES, FIELDS, Floats
 from services.scorer.matching.postings import Numbers
 from services.scorer.matching.ranking import Ranking, Scored
@@ -53,23 +52,27 @@ class Rivals:
         self._stakes: dict[str, dict[str, float]] = {}
 
     def prepare(self, keys: Iterable[str]) -> None:
-        """Look for the rivals of all these bills at once; their candidates were ranked before."""
+        """Look for the rivals of all these bills, and for theirs, at once; their candidates were ranked before."""
+        first = set(keys)
+        self._seek(self._seek(first) - first)
+
+    def _seek(self, keys: Iterable[str]) -> set[str]:
+        """The rivals of these bills, with their claims laid."""
         ranked = (scored for key in keys for scored in self._ranking.of(key))
         sought = {scored.key: (scored.key, *scored.parts) for scored in ranked if scored.alone >= CONTESTABLE}
         self._find(sorted({one for members in sought.values() for one in members}))
-        self._lay_claims(
-            {
-                (rival, entry)
-                for entry, members in sought.items()
-                for one in members
-                for rival in self._wanted_by.get(one, ())
-            }
-        )
+        wanting = {
+            (rival, entry)
+            for entry, members in sought.items()
+            for one in members
+            for rival in self._wanted_by.get(one, ())
+        }
+        return set(self._lay_claims(wanting))
 
-    def wanting(self, entry: str) -> Sequence[str]:
-        """Live bills that an entry could belong to."""
-        self._find([entry])
-        return self._wanted_by.get(entry, ())
+    def wanting(self, entries: Sequence[str]) -> list[Sequence[str]]:
+        """Live bills that each of these entries could belong to."""
+        self._find(entries)
+        return [self._wanted_by.get(entry, ()) for entry in entries]
 
     def free(self, key: str, scored: Scored) -> tuple[float, str | None]:
         """The probability that a bill's candidate belongs to no other bill, and the bill that claims it most.
@@ -128,14 +131,14 @@ class Rivals:
         members = (scored.key, *scored.parts)
         self._find(members)
         found = {rival for one in members for rival in self._wanted_by.get(one, ()) if rival != key}
-        return self._lay_claims({(rival, scored.key) for rival in found})
+        return self._lay_claims({(rival, scored.key) for rival in found}) if found else []
 
     def _find(self, entries: Sequence[str]) -> None:
         books = self._books
         todo = [one for one in entries if one not in self._wanted_by and one in books.index]
         if not todo:
             return
-        found = books.bill_index.candidates([query(self._ranking.facts(one)) for one in todo])
+        found = books.bill_index.candidates([books.index.query(one) for one in todo])
         wanted_by: dict[str, list[str]] = {one: [] for one in todo}
         for which, row in zip(found.which.tolist(), found.rows.tolist(), strict=True):
             wanted_by[todo[which]].append(books.bill_index.key(row))
@@ -149,16 +152,20 @@ class Rivals:
         return keys
 
     def _lay(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            if key not in self._claims:
-                ranked = self._ranking.of(key)
-                stakes = np.array([self._stake(key, scored) for scored in ranked])
-                scores = np.array([scored.scores for scored in ranked], dtype=np.float64).reshape(-1, len(FIELDS))
-                found = claims(np.zeros(len(ranked), np.int64), stakes, scores).tolist()
-                laid = zip(ranked, found, strict=True)
-                self._claims[key] = {scored.key: claim for scored, claim in laid if scored.alone >= CONTESTABLE}
+        todo = [key for key in keys if key not in self._claims]
+        if not todo:
+            return
+        ranked = [(number, key, scored) for number, key in enumerate(todo) for scored in self._ranking.of(key)]
+        stakes = np.array([self._stake(key, scored) for _, key, scored in ranked], np.float64)
+        scores = np.array([scored.scores for *_, scored in ranked], np.float64).reshape(-1, len(FIELDS))
+        found = claims(np.array([number for number, *_ in ranked], np.int64), stakes, scores)
+        self._claims |= {key: {} for key in todo}
+        for (_, key, scored), claim in zip(ranked, found.tolist(), strict=True):
+            if scored.alone >= CONTESTABLE:
+                self._claims[key][scored.key] = claim
 
     def _stake(self, key: str, scored: Scored) -> float:
         """The odds of a candidate alone; nothing for one that a person turned down for the bill."""
-        turned_down = any(self._books.memory.rejected(key, one) for one in (scored.key, *scored.parts))
+        memory = self._books.memory
+        turned_down = bool(memory) and any(memory.rejected(key, one) for one in (scored.key, *scored.parts))
         return 0.0 if turned_down else odds(scored.alone)
