@@ -55,7 +55,7 @@ def test_everything_is_shown_in_the_order_of_time(drawn: list[tuple[str, int, by
     for name in {stream(one.subject) for one in held}:
         own = [step.sequence for step in shown if stream(by_sequence[step.sequence or 0].subject) == name]
         assert own == sorted(own, key=lambda sequence: sequence or 0)
-    clocks = {stream(one.subject): [] for one in held}  # type: dict[str, list[datetime]]
+    clocks: dict[str, list[datetime]] = {stream(one.subject): [] for one in held}
     for one in held:
         clocks[stream(one.subject)].append(one.time)
     if all(times == sorted(times) for times in clocks.values()):
@@ -83,4 +83,4 @@ def test_no_cell_is_taken_for_a_formula(text: str) -> None:
         [step] = timeline([Seen(SUBJECTS[4], 1, T0, codec.encode(closed))])
         row = cells(step)
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
-        assert any(cell.removeprefix("'") == note for cell in row)
+        assert any(cell in {note, f"'{note}"} for cell in row)
