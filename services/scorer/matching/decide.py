@@ -183,8 +183,8 @@ class _Choosing:
         return self.all_odds if one.turned_down else self.all_odds - one.stake
 
     def _choose(self) -> Choice:
-        contested = next((one for one in self.case.candidates if not one.turned_down), None)
-        if contested is not None and contested.taken_by is not None and self._contested(contested):
+        contested = next((one for one in self.ranked if self._contested(one)), None)
+        if contested is not None and contested.taken_by is not None:
             fits = per_cent(self.unrivalled(contested))
             why = f"the best match ({fits}) serves or fits bill {bill_id(contested.taken_by)} as well"
             return self._review(contested, "contested", why)
@@ -201,7 +201,7 @@ class _Choosing:
         """Whether another bill keeps an entry from this one that would have it otherwise, and may be wrong in that."""
         auto, review = self.policy.auto, self.policy.review
         likelihood, unrivalled = self.likelihood(one), self.unrivalled(one)
-        if likelihood < self.policy.margin:
+        if one.turned_down or one.taken_by is None or likelihood < self.policy.margin:
             return False
         if one.claimed:
             return unrivalled >= review
