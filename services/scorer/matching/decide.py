@@ -19,6 +19,7 @@ KEPT = 5
 EVIDENCE = 2
 """Independent fields besides currency that must agree before anything is linked without a person."""
 MOST_ODDS = 1e12
+"""Odds beyond which nothing gets surer."""
 FAR = 0.2
 """Score of a date up to which only a number says that two documents of one amount are the same: suppliers that bill
 every month send others like it."""
