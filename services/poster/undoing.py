@@ -139,7 +139,7 @@ class Undoing:
         return found.message
 
     async def _ask(self, job: Job) -> None:
-        """Leave the bill to a person, with the question a held decision would raise; not if it is asked already."""
+        """Leave the bill to a person, with the question a held decision would raise; twice in short order is once."""
         if job.bill is None or not isinstance(job.order.source, Decision):
             return
         order = Order.of(job.order.source)

@@ -92,7 +92,7 @@ class Rivals:
         """How strongly a rival claims an entry against a bill.
 
         Two claim it outright, whatever else they could have: a bill that may be the same document, as that could be
-        the other's as well; and one with a fair chance of getting the entry. So no two bills are ever sure of it.
+        the other's as well; and one with a fair chance of getting the entry. So two bills are not sure of it.
         """
         theirs = self._ranking.candidate(rival, entry, least=CONTESTABLE)
         if theirs is None or self._books.is_copy(key, rival):
