@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_ENV := env PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help demo up test lint bench setup clean
+.PHONY: help demo up test long chaos cluster lint audit bench setup clean chromium
 
 help: ## List what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -16,13 +16,35 @@ demo: $(VENV)/ready ## Watch Weir work on a fictional company
 up: $(VENV)/ready ## Run everything on this machine
 	@$(BIN)/weir up $(ARGS)
 
-test: $(VENV)/ready-dev lint ## Lint, types, and every test on real parts
-	$(RUN_ENV) $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+test: $(VENV)/ready-dev lint chromium ## Lint, types, and every test on real parts
+	$(RUN_ENV) $(BIN)/pytest -n 3 --dist worksteal --durations 20 $(ARGS)
+
+long: $(VENV)/ready-dev chromium ## The tests that `make test` leaves out for their length
+	$(RUN_ENV) $(BIN)/pytest -m long $(ARGS)
+
+chaos: $(VENV)/ready-dev ## Ten minutes in which everything dies and fails; WEIR_CHAOS_SEED repeats one
+	$(RUN_ENV) WEIR_CHAOS_MINUTES=$${WEIR_CHAOS_MINUTES:-10} WEIR_TEST_BILLS=$${WEIR_TEST_BILLS:-400} \
+	  $(BIN)/pytest -s tests/cluster/test_chaos.py $(ARGS)
+
+cluster: $(VENV)/ready-dev ## A sync of 5,000 bills while each of three brokers dies or is cut off
+	$(RUN_ENV) WEIR_TEST_BILLS=$${WEIR_TEST_BILLS:-5000} $(BIN)/pytest -s tests/cluster/test_cluster.py $(ARGS)
 
 lint: $(VENV)/ready-dev ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(VENV)/ready-dev ## Known vulnerabilities of what we use (asks PyPI), and of our own code
+	$(BIN)/pip-audit --strict --vulnerability-service $(or $(SERVICE),pypi) --disable-pip --no-deps -r constraints.txt
+	$(RUN_ENV) $(BIN)/pytest -q tests/test_audit.py
+
+chromium: # The browser of the tests, installed where it is missing and can be
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	  else \
+	    echo "The tests need Chromium: install the package chromium, or set CHROMIUM to a Chrome or Chromium" >&2; exit 1; \
+	  fi; }
 
 bench: $(VENV)/ready-dev ## Speed as ratios against a baseline in the same run
 	$(BIN)/python -m tests.bench

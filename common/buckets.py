@@ -5,12 +5,14 @@ never overwrites. Reads serve people and hints; only the writes decide.
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Generic, TypeVar
 
 import msgspec
 import nats.errors
 import nats.js.errors
+from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 from nats.js.object_store import ObjectStore
@@ -59,11 +61,14 @@ class Bucket(Generic[T]):
     async def create(self, key: str, value: T, *, ttl: float | None = None) -> int:
         """Write a key that does not exist; its revision. Conflict if it does. `ttl` in whole seconds."""
         try:
-            return int(await (await self.store()).create(key, codec.encode(value), msg_ttl=ttl))
-        except nats.js.errors.KeyWrongLastSequenceError as error:
+            revision = int(await (await self.store()).create(key, codec.encode(value), msg_ttl=ttl))
+        except (nats.js.errors.KeyWrongLastSequenceError, nats.js.errors.KeyNotFoundError) as error:
+            # Not found: it ended after it stood in the way, when the client library looked whether it was deleted.
             raise Conflict(f"{self.name}: {key} exists") from error
         except nats.errors.TimeoutError as error:
-            raise RetryLater(f"{self.name} does not answer") from error
+            raise await self._bus.storing.why_not(self._bus.js, f"KV_{self.name}") from error
+        self._bus.storing.took(f"KV_{self.name}")
+        return revision
 
     async def replace(self, key: str, value: T, revision: int, *, ttl: float | None = None) -> int:
         """Replace the value of `revision`; the new revision. Conflict if it moved on. `ttl` in whole seconds."""
@@ -77,7 +82,8 @@ class Bucket(Generic[T]):
                 raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
             raise
         except nats.errors.TimeoutError as error:
-            raise RetryLater(f"{self.name} does not answer") from error
+            raise await self._bus.storing.why_not(self._bus.js, f"KV_{self.name}") from error
+        self._bus.storing.took(f"KV_{self.name}")
         return int(ack.seq)
 
     async def put(self, key: str, value: T) -> int:
@@ -102,34 +108,40 @@ class Bucket(Generic[T]):
                 raise Conflict(f"{self.name}: {key} is no longer at revision {revision}") from error
             raise
 
-    async def items(self, prefix: str = "") -> AsyncIterator[Kept[T]]:
+    async def items(self, prefix: str = "") -> AsyncGenerator[Kept[T], None]:
         """Every present value whose key begins with `prefix` (whole tokens, ending in a dot).
 
         Read by a consumer that is asked for each page, so how much there is is known before any of it comes: the
         client library's watch may say that there is nothing when what there is overtakes its question.
         """
-        stream, keys = f"KV_{self.name}", f"$KV.{self.name}."
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, ack_policy=AckPolicy.NONE, inactive_threshold=30.0
-        )
-        reader = await self._bus.js.pull_subscribe(f"{keys}{prefix}>", stream=stream, config=config)
-        try:
-            info = await reader.consumer_info()
-            left = info.num_pending or 0
-            while left > 0:
-                page = await reader.fetch(min(left, _PAGE), timeout=PUBLISH_TIMEOUT)
-                # What is replaced meanwhile comes later or not at all: the broker knows what is still to come.
-                left = min(left - len(page), page[-1].metadata.num_pending)
-                for message in page:
-                    headers = message.headers or {}
-                    if "KV-Operation" not in headers and "Nats-Marker-Reason" not in headers:
-                        value = codec.decode(message.data, self._type)
-                        yield Kept(message.subject.removeprefix(keys), value, message.metadata.sequence.stream)
-            await self._bus.js.delete_consumer(stream, info.name)  # one left behind the broker forgets by itself
-        except nats.errors.TimeoutError as error:
-            raise RetryLater(f"{self.name} does not answer") from error
-        finally:
-            await reader.unsubscribe()
+        keys = f"$KV.{self.name}."
+        held = _held(self._bus, f"KV_{self.name}", f"{keys}{prefix}>", DeliverPolicy.LAST_PER_SUBJECT)
+        async with aclosing(held):
+            async for message in held:
+                headers = message.headers or {}
+                if "KV-Operation" not in headers and "Nats-Marker-Reason" not in headers:
+                    value = codec.decode(message.data, self._type)
+                    yield Kept(message.subject.removeprefix(keys), value, message.metadata.sequence.stream)
+
+
+async def _held(bus: Bus, stream: str, subject: str, policy: DeliverPolicy) -> AsyncGenerator[Msg, None]:
+    """What a stream holds now on a subject, by a consumer that goes with its reader."""
+    config = ConsumerConfig(deliver_policy=policy, ack_policy=AckPolicy.NONE, inactive_threshold=30.0)
+    reader = await bus.js.pull_subscribe(subject, stream=stream, config=config)
+    try:
+        info = await reader.consumer_info()
+        left = info.num_pending or 0
+        while left > 0:
+            page = await reader.fetch(min(left, _PAGE), timeout=PUBLISH_TIMEOUT)
+            # What is replaced meanwhile comes later or not at all: the broker knows what is still to come.
+            left = min(left - len(page), page[-1].metadata.num_pending)
+            for message in page:
+                yield message
+        await bus.js.delete_consumer(stream, info.name)  # one left behind the broker forgets by itself
+    except nats.errors.TimeoutError as error:
+        raise RetryLater(f"{stream} does not answer") from error
+    finally:
+        await reader.unsubscribe()
 
 
 class Documents:
@@ -162,10 +174,14 @@ class Documents:
     async def get(self, sha256: str) -> bytes:
         """The bytes; RetryLater if they are not there or do not match their hash."""
         try:
-            result = await (await self._open()).get(sha256)
+            info = await (await self._open()).get_info(sha256)
         except nats.js.errors.ObjectNotFoundError as error:
             raise RetryLater(f"document {sha256[:12]} is not in the store") from error
-        data = bytes(result.data or b"")
+        # Not the client library's `get`: it asks for the names of all streams, and for a consumer whose filter no
+        # permission can see.
+        bucket = self._bus.topology.bucket("documents")
+        pieces = _held(self._bus, f"OBJ_{bucket}", f"$O.{bucket}.C.{info.nuid}", DeliverPolicy.ALL)
+        data = b"".join([piece.data async for piece in pieces])
         if hashlib.sha256(data).hexdigest() != sha256:
             raise RetryLater(f"document {sha256[:12]} is damaged in the store")
         return data

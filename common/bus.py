@@ -5,40 +5,39 @@ leave open: a publish always names its stream, carries an id and waits for the a
 out all or nothing; the client reconnects for ever; a connection closed for good ends the process.
 """
 
-import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
 import structlog
 from faststream import AckPolicy, FastStream
 from faststream.nats import NatsBroker
-from faststream.nats.security import NatsToken
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from common import codec, subjects, topology
-from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, UserError, WeirError, verdict
-from common.inbox import END, NO_MESSAGES, Inbox, status
+from common import codec, joining, metrics, ops, rights, subjects, topology, tracing
+from common.errors import Conflict, Fatal, Fate, NotConnected, RetryLater, WeirError, verdict
+from common.health import Health
 from common.messages import Answer, Notice, Refusal
-from common.settings import Settings, without_userinfo
+from common.reading import ANSWER_WITHIN, Reading
+from common.settings import Settings
+from common.storing import Storing
 
 log = structlog.get_logger()
 T = TypeVar("T")
 Task = Callable[[], Coroutine[Any, Any, None]]
 Stop = Callable[[], Coroutine[Any, Any, None]]
 
-PUBLISH_TIMEOUT = 5.0
-"""Seconds to wait for a publish acknowledgement; a disk under load takes one."""
+PUBLISH_TIMEOUT = ANSWER_WITHIN
+"""Seconds to wait for a publish acknowledgement."""
 PUBLISH_TRIES = 4
+ROOM = 4096
+"""Bytes left beside a message for its subject, its headers and what is added to it before it leaves."""
 CALL_WORKERS = 16
 WRONG_LAST_SEQUENCE = 10071
 """The broker's code for a compare-and-set that came too late."""
@@ -46,47 +45,20 @@ _DUPLICATE_IN_PAGE = 10201
 """The broker's code for a page with a message id that the stream, or the page itself, holds already."""
 _PAGE_LOST = frozenset({10176, 10210})
 """Its codes for a page of which it forgot the beginning, or for which it has no room now: to be sent anew."""
-_MOST_ASKED = 1024
-"""Subjects of which the broker gives the newest message in one answer."""
 _SUBJECT_FULL = "maximum messages per subject exceeded"
 """What the broker says of a subject that holds all the messages it may; the code beside it has other uses too."""
-_FIRST_CONNECTION = 10.0
+PING_EVERY = 5.0
+"""Seconds between two signs of life of a connection. The broker that falls silent, since the network between was cut or
+its machine is gone, is left for another after the third that is missing: about ACK_WAIT."""
 
 
-class Stored(msgspec.Struct, Generic[T], frozen=True):
-    """A message as a stream holds it."""
-
-    subject: str
-    sequence: int
-    message: T
-
-
-class Placed(msgspec.Struct, frozen=True):
-    """Where a message stands in its stream, and the key it was published with."""
-
-    sequence: int
-    key: str | None
-
-
-class _Subjects(msgspec.Struct):
-    subjects: dict[str, int] = {}
-
-
-class _StreamInfo(msgspec.Struct):
-    state: _Subjects | None = None
-    total: int = 0
-
-
-class _Counter(msgspec.Struct):
-    val: str
-
-
-class Bus:
+class Bus(Reading):
     """The broker as one service sees it. Create, register handlers, then `run`."""
 
     def __init__(self, settings: Settings, service: str) -> None:
         self.settings = settings
         self.service = service
+        self.identity = joining.identity(service)
         self.region = settings.region
         self.instance = f"{service}-{uuid.uuid4().hex[:8]}"
         self.topology = topology.Topology(
@@ -97,9 +69,12 @@ class Bus:
         self.broker = NatsBroker(
             settings.broker_url().split(","),
             name=self.instance,
-            security=NatsToken(token) if (token := _token(settings)) else None,
+            security=joining.security(settings),
+            inbox_prefix=rights.inbox(self.identity),
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
+            ping_interval=PING_EVERY,  # type: ignore[arg-type]  # a float does as well
+            max_outstanding_pings=2,
             graceful_timeout=topology.ACK_WAIT,
             ack_policy=AckPolicy.MANUAL,
             apply_types=False,
@@ -111,12 +86,16 @@ class Bus:
         )
         self._app = FastStream(self.broker, logger=None)
         self._client: Client | None = None
+        self.health = Health(lambda: self._client is not None and self._client.is_connected)
         self._fatal: WeirError | None = None
+        self._denials = joining.Denials()
         self._stopping = False
         self._before: list[Task] = []
         self._tasks: list[tuple[Task, Stop]] = []
         self._after_reconnect: list[Callable[[], None]] = []
         self.started = anyio.Event()
+        self.storing = Storing()
+        self.health.needs("room on the broker's disk", self.storing.see)
 
     def before_serving(self, do: Task) -> None:
         """Do this once when streams and buckets are there and no message was taken yet; what it raises ends `run`."""
@@ -136,28 +115,52 @@ class Bus:
         `tasks` run beside the handlers once the broker is connected, and are cancelled at the end. Raises
         UserError when the broker cannot be reached at all, Fatal when the process had to stop.
         """
+        structlog.contextvars.bind_contextvars(region=self.region, instance=self.instance)
+        names = self.topology
+        for stream in (names.records, names.entries, names.decisions, names.reviews, names.postings, names.notices):
+            metrics.PUBLISH_REFUSED.labels(self._named(stream))  # an increase shows only of what was there before
+        with ops.port(self.settings, self.service, self.health) as watched:
+            await self._run([*tasks, *([self.health.watch] if watched else [])])
+
+    async def _run(self, tasks: Sequence[Task]) -> None:
         await self.connect()
-        await topology.ensure(self.js, self.topology)
+        await self._find_streams()
         for do in self._before:
             await do()
         self._answer_readiness()
         self._app.on_shutdown(self._on_shutdown)
         self._app.after_startup(self._on_started)
-        async with anyio.create_task_group() as group:
-            for task in tasks:
-                group.start_soon(task)
-            for task, _stop in self._tasks:
-                group.start_soon(self._once_started, task)
-            await self._app.run()
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                for task in tasks:
+                    group.start_soon(task)
+                for task, _stop in self._tasks:
+                    group.start_soon(self._once_started, task)
+                try:
+                    await self._app.run()
+                except nats.errors.ConnectionReconnectingError as error:
+                    log.info("broker.gone", error=error)  # it left before us: there is nothing to drain
+                    await self.client.close()
+                group.cancel_scope.cancel()
+        except Exception as error:
+            if self._fatal is None:
+                raise
+            log.info("service.left_open", error=error)  # a connection that is closed cannot be left in good order
         if self._fatal is not None:
             raise self._fatal
+
+    async def _find_streams(self) -> None:
+        """Make what is missing where a token lets us; with a key of our own see that the operator made it."""
+        if self.settings.keyed:
+            await topology.check(self.js, self.topology, *rights.bound(self.identity, self.topology))
+        else:
+            await topology.ensure(self.js, self.topology)
 
     async def connect(self) -> None:
         """Connect; UserError naming WEIR_NATS_URL if nobody answers within ten seconds."""
         if self._client is not None:
             return
-        await check_reachable(self.settings)
+        await joining.check_reachable(self.settings, self.identity)
         self._client = await self.broker.connect()
 
     async def close(self) -> None:
@@ -188,12 +191,18 @@ class Bus:
         """JetStream with a time-out that a slow disk does not trip."""
         return self.client.jetstream(timeout=PUBLISH_TIMEOUT)
 
+    def oversize(self, message: Any) -> int | None:
+        """The size of a message in bytes if the broker would refuse it, which closes no page for others; else None."""
+        size = len(codec.encode(message)) + ROOM
+        return size if size > self.client.max_payload else None
+
     async def _on_started(self) -> None:
         # The broker must know our subscriptions before we say that we are ready. nats-py's PING overtakes
         # what waits to be written, so the first answer proves nothing; by the second all was written.
         await self.client.flush()
         await self.client.flush()
         self.started.set()
+        self.health.started = True
         log.info("service.ready", instance=self.instance, region=self.region)
 
     async def _once_started(self, task: Task) -> None:
@@ -201,14 +210,17 @@ class Bus:
         await task()
 
     async def _on_shutdown(self) -> None:
-        self._stopping = True
+        self._stopping = self.health.draining = True
         log.info("service.draining", instance=self.instance)
         async with anyio.create_task_group() as group:
             for _task, stop in self._tasks:
                 group.start_soon(stop)
 
     async def _on_error(self, error: Exception) -> None:
-        if not self._stopping:
+        if (subject := self._denials.heard(error)) is not None:
+            metrics.DENIED.inc()
+            log.error("broker.denied", identity=self.identity, subject=subject, error=error)
+        elif not self._stopping:
             log.warning("broker.error", error=error)
 
     async def _on_disconnected(self) -> None:
@@ -216,6 +228,7 @@ class Bus:
             log.warning("broker.disconnected")
 
     async def _on_reconnected(self) -> None:
+        metrics.RECONNECTS.inc()
         log.info("broker.reconnected")
         for do in self._after_reconnect:
             do()
@@ -237,25 +250,37 @@ class Bus:
     async def _publish(
         self, subject: str, body: bytes, stream: str | None, identity: str, headers: Mapping[str, str]
     ) -> PubAck:
+        about = {"Nats-Msg-Id": identity, **tracing.headers(), **headers}
+        silent = False
         for attempt in range(1, PUBLISH_TRIES + 1):
             try:
-                return await self.js.publish(
-                    subject,
-                    body,
-                    timeout=PUBLISH_TIMEOUT,
-                    stream=stream,
-                    headers={"Nats-Msg-Id": identity, **headers},
-                )
+                ack = await self.js.publish(subject, body, timeout=PUBLISH_TIMEOUT, stream=stream, headers=about)
+                self.storing.took(stream)
+                return ack
             except nats.errors.MaxPayloadError:
                 raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
                 if isinstance(error, nats.js.errors.APIError) and error.err_code == WRONG_LAST_SEQUENCE:
                     raise Conflict(f"{subject}: another message came first") from error
+                self._permitted(subject)
+                silent = isinstance(error, TimeoutError)
+                metrics.PUBLISH_RETRIES.labels(self._named(stream or subject)).inc()
                 log.warning("bus.publish_retried", subject=subject, attempt=attempt, error=str(error) or repr(error))
                 await anyio.sleep(0.1 * attempt)
+        metrics.PUBLISH_REFUSED.labels(self._named(stream or subject)).inc()
+        if silent and stream is not None:
+            raise await self.storing.why_not(self.js, stream)
         raise RetryLater(
             f"the broker does not take messages on {subject}; is WEIR_REGION right, and `weir setup` done?"
         )
+
+    def _permitted(self, subject: str) -> None:
+        """RetryLater that says so if the broker refused what this process published on `subject`."""
+        if subject in self._denials:
+            raise RetryLater(
+                f"the broker's permissions do not let {self.identity} publish on {subject}",
+                fix="run `weir broker-config` of this version and have the broker read its configuration anew",
+            )
 
     async def publish_page(
         self,
@@ -275,6 +300,7 @@ class Bus:
         """
         if not 0 < len(page) <= topology.BATCH_LIMIT:
             raise ValueError(f"a page holds 1 to {topology.BATCH_LIMIT} messages, not {len(page)}")
+        silent = False
         for attempt in range(1, PUBLISH_TRIES + 1):
             batch = uuid.uuid4().hex
             try:
@@ -293,17 +319,29 @@ class Bus:
                 if error.err_code in {WRONG_LAST_SEQUENCE, _DUPLICATE_IN_PAGE}:
                     raise Conflict(f"{stream}: a message of the page was replaced, or stored already") from error
                 if error.err_code not in _PAGE_LOST:
+                    metrics.PUBLISH_REFUSED.labels(self._named(stream)).inc()
                     raise
                 log.info("bus.page_sent_anew", stream=stream, size=len(page), attempt=attempt, why=error.description)
                 await anyio.sleep(0.2 * attempt)
             except nats.errors.MaxPayloadError:
                 raise
             except (nats.errors.Error, nats.js.errors.NoStreamResponseError) as error:
+                silent = isinstance(error, TimeoutError)
+                self._permitted(page[-1][0])
+                metrics.PUBLISH_RETRIES.labels(self._named(stream)).inc()
                 log.warning("bus.page_retried", stream=stream, size=len(page), attempt=attempt, error=error)
                 await anyio.sleep(0.2 * attempt)
             else:
+                self.storing.took(stream)
                 return int(ack.seq)
+        metrics.PUBLISH_REFUSED.labels(self._named(stream)).inc()
+        if silent or stream in self.storing.mute:  # of a page, a stream that stores nothing says that it is incomplete
+            raise await self.storing.why_not(self.js, stream)
         raise RetryLater(f"the broker does not take pages for {stream}")
+
+    def _named(self, stream: str) -> str:
+        """The stream as metrics call it: without its region; a counter's subject is one of METERS."""
+        return stream.removesuffix(f"_{self.region}") if "." not in stream else "METERS"
 
     async def admit(self, stream: str, subject: str) -> bool:
         """Whether the stream takes one more message on `subject`; False if that is beyond its limit."""
@@ -334,91 +372,10 @@ class Bus:
         ack = await self._publish(subject, b"", None, uuid.uuid4().hex, {"Nats-Incr": f"{by:+d}"})
         return int(ack.val or 0)
 
-    async def counted(self, stream: str, pattern: str) -> dict[str, int]:
-        """Every counter whose subject matches `pattern`, with its value."""
-        found = await self.latest(stream, await self.subjects(stream, pattern), _Counter)
-        return {name: int(stored.message.val) for name, stored in found.items()}
-
     async def notify(self, notice: Notice, *, key: str | None = None) -> None:
         """Tell a workspace's owner."""
         subject = subjects.notice(self.region, notice.workspace)
         await self.publish(subject, notice, stream=self.topology.notices, key=key)
-
-    async def latest(self, stream: str, names: Iterable[str], type_: type[T]) -> dict[str, Stored[T]]:
-        """The newest message of each subject that has one, by subject.
-
-        A message that cannot be read as `type_` is left out and logged: it must not stop those beside it.
-        """
-        found: dict[str, Stored[T]] = {}
-        async for name, sequence, answer in self._newest(stream, names):
-            try:
-                found[name] = Stored(name, sequence, codec.decode(answer.data, type_))
-            except msgspec.MsgspecError as error:
-                log.warning("bus.unreadable", stream=stream, subject=name, sequence=sequence, error=error)
-        return found
-
-    async def placed(self, stream: str, names: Iterable[str]) -> dict[str, Placed]:
-        """Where the newest message of each subject that has one stands; what it says is not looked at."""
-        return {
-            name: Placed(sequence, (answer.headers or {}).get("Nats-Msg-Id"))
-            async for name, sequence, answer in self._newest(stream, names)
-        }
-
-    async def _newest(self, stream: str, names: Iterable[str]) -> AsyncIterator[tuple[str, int, Msg]]:
-        """Subject, sequence and newest message as it is, of each of these subjects that has one."""
-        wanted = dict.fromkeys(names)
-        while wanted:
-            asked = list(islice(wanted, _MOST_ASKED))
-            answers, left = await self._direct_get(stream, asked)
-            for answer in answers:
-                headers = answer.headers or {}
-                name = headers["Nats-Subject"]
-                del wanted[name]
-                yield name, int(headers["Nats-Sequence"]), answer
-            if not left or not answers:  # the broker cuts a large answer and says how many it left out
-                for name in asked:
-                    wanted.pop(name, None)
-
-    async def _direct_get(self, stream: str, names: Sequence[str]) -> tuple[list[Msg], int]:
-        """The newest messages of these subjects as they are, and how many the broker left for another time."""
-        async with Inbox(self.client) as inbox:
-            request = {"multi_last": names, "batch": len(names)}
-            reply = await inbox.ask(f"$JS.API.DIRECT.GET.{stream}", request)
-            found, word = await inbox.gather(reply, math.inf, within=PUBLISH_TIMEOUT)
-        if word is None:
-            raise RetryLater(f"{stream} does not answer")
-        headers = word.headers or {}
-        if status(word) not in {END, NO_MESSAGES}:
-            raise RetryLater(f"{stream}: {headers.get('Description', status(word))}")
-        return found, int(headers.get("Nats-Num-Pending", 0))
-
-    async def newest(self, stream: str, subject: str, type_: type[T]) -> Stored[T] | None:
-        """The newest message on `subject` (wildcards allowed), or None."""
-        try:
-            found = await self.js.get_last_msg(stream, subject)
-        except nats.js.errors.NotFoundError:
-            return None
-        return Stored(found.subject or subject, int(found.seq or 0), codec.decode(found.data or b"", type_))
-
-    async def newest_sequence(self, stream: str, subject: str) -> int:
-        """The sequence of the newest message on `subject` (wildcards allowed); 0 if there is none."""
-        try:
-            return int((await self.js.get_last_msg(stream, subject)).seq or 0)
-        except nats.js.errors.NotFoundError:
-            return 0
-
-    async def subjects(self, stream: str, pattern: str) -> list[str]:
-        """Every subject of `stream` that matches `pattern` and has a message, in pages of the broker's size."""
-        found: list[str] = []
-        while True:
-            request = msgspec.json.encode({"subjects_filter": pattern, "offset": len(found)})
-            answer = await self.client.request(f"$JS.API.STREAM.INFO.{stream}", request, timeout=PUBLISH_TIMEOUT)
-            page = codec.decode(answer.data, _StreamInfo)
-            if page.state is None:
-                raise RetryLater(f"{stream} does not tell its subjects")
-            found += page.state.subjects
-            if not page.state.subjects or len(found) >= page.total:
-                return found
 
     async def call(self, subject: str, message: Any, *, timeout: float = 30.0) -> Answer:  # noqa: ASYNC109
         """Ask the service that answers on `subject`; a Refusal is an answer too.
@@ -430,6 +387,7 @@ class Bus:
         except nats.errors.NoRespondersError as error:
             raise RetryLater(f"no running service answers on {subject}") from error
         except nats.errors.Error as error:
+            self._permitted(subject)
             raise RetryLater(f"{subject} did not answer within {timeout:g} s") from error
         return codec.decode(answer.data, Answer)  # type: ignore[arg-type]
 
@@ -453,41 +411,12 @@ class Bus:
 
     def _answer_readiness(self) -> None:
         async def handle(_data: bytes) -> bytes:
-            return msgspec.json.encode({"instance": self.instance, "ready": self.client.is_connected})
+            return msgspec.json.encode(
+                {"instance": self.instance, "ready": self.client.is_connected and not self.storing.mute}
+            )
 
         subject = subjects.ready(self.region, self.service)
         self.broker.subscriber(subject, decoder=_raw)(handle)
-
-
-async def check_reachable(settings: Settings) -> None:
-    """Return if the broker answers within ten seconds; else UserError naming the setting and the fix."""
-    why = "no answer"
-
-    async def remember(error: Exception) -> None:
-        nonlocal why
-        why = str(error) or type(error).__name__
-
-    with anyio.move_on_after(_FIRST_CONNECTION):
-        while "authorization" not in why.lower():
-            try:
-                client = await nats.connect(
-                    settings.broker_url().split(","),
-                    token=_token(settings),
-                    allow_reconnect=False,
-                    connect_timeout=2,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    error_cb=remember,
-                )
-                await client.close()
-                return
-            except (OSError, nats.errors.Error) as error:
-                await remember(error)
-                await anyio.sleep(0.25)
-    raise UserError(
-        f"WEIR_NATS_URL: the broker at {without_userinfo(settings.broker_url())} cannot be used ({why}); "
-        "check the address and WEIR_NATS_TOKEN, or start all on one machine with `weir up`"
-    )
 
 
 def _in_batch(
@@ -497,7 +426,7 @@ def _in_batch(
     expected: Mapping[str, int] | None,
     headers: Mapping[str, Mapping[str, str]] | None,
 ) -> dict[str, str]:
-    about = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+    about = {**tracing.headers(), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
     if expected is not None and subject in expected:
         about["Nats-Expected-Last-Subject-Sequence"] = str(expected[subject])
     if headers is not None:
@@ -507,7 +436,3 @@ def _in_batch(
 
 async def _raw(message: Any) -> bytes:
     return bytes(message.body)
-
-
-def _token(settings: Settings) -> str | None:
-    return settings.nats_token.get_secret_value() if settings.nats_token else None

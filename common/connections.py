@@ -17,18 +17,19 @@ from msgspec.structs import replace
 
 from common import expiry, subjects
 from common.accounts import Accounts
-from common.buckets import Bucket, Kept
+from common.buckets import Kept
 from common.bus import Bus
 from common.consent import Consent, Identify, Stated
-from common.errors import Conflict, NotConnected, Paused, RetryLater, UserError, backoff
+from common.errors import Conflict, NotConnected, Paused, RetryLater, backoff
 from common.messages import NAMES, Authorize, Connected, Disconnect, Done, Exchange, Provider, Redirect, now
 from common.notices import Notices
 from common.oauth import BadClient, Dead, OAuthApp, Tokens
+from common.proof import prove_master_key
 from common.register import Account, Connection, Grant, Pause, Register
 from common.revocations import Revocations
-from common.vault import Damaged, Sealed, Vault
+from common.vault import Damaged, Vault
 
-__all__ = ["Account", "Connection", "Connections", "Grant", "Identify", "Renew", "TakeBack", "prove_master_key"]
+__all__ = ["Account", "Connection", "Connections", "Grant", "Identify", "Renew", "TakeBack"]
 
 log = structlog.get_logger()
 
@@ -68,7 +69,8 @@ class Connections:
         take_back: TakeBack | None = None,
     ) -> None:
         self._bus = bus
-        self._vault = vault
+        self.vault = vault
+        """What seals here: read from its source once per process."""
         self._app = app
         self._http = http
         self._take_back = take_back
@@ -87,7 +89,9 @@ class Connections:
 
     def serve(self) -> None:
         """Answer the console's calls, with the region's own master key only; register before the bus runs."""
-        self._bus.before_serving(partial(prove_master_key, self._bus, self._vault))
+        prove = partial(prove_master_key, self._bus, self.vault)
+        self._bus.before_serving(prove)
+        self._bus.health.needs("the master key", prove)
         self._bus.add_task(self._revocations.run, self._revocations.stop)
         subject = partial(subjects.call, self._bus.region, self.provider)
         self._bus.answers(subject("authorize"), Authorize, self.authorize)
@@ -262,8 +266,9 @@ class Connections:
         while True:
             try:
                 present = present or await self._register.get(workspace)
-                if present is None or present.value.sealed != kept.value.sealed:
-                    return present if present is not None and present.value.sealed == sealed else None
+                held = None if present is None else present.value.sealed
+                if present is None or held is None or not held.same(kept.value.sealed):
+                    return present if present is not None and sealed.same(held) else None
                 return await self._register.write(present, present.value.holding(fresh, sealed))
             except Conflict:
                 present = None
@@ -342,7 +347,7 @@ class Connections:
                 await self._take_back(tokens, partial(self._renew_once_more, workspace))
         except Dead:
             log.info("connection.gone_already", workspace=workspace, provider=self.provider)
-        except (UserError, Damaged) as error:  # what cannot be opened can never be revoked
+        except Damaged as error:  # what cannot be opened with its own key can never be revoked
             log.warning("connection.forgotten_unrevoked", workspace=workspace, provider=self.provider, error=error)
         else:
             log.info("connection.revoked", workspace=workspace, provider=self.provider)
@@ -359,22 +364,3 @@ class Connections:
     async def _unrevoked(self) -> list[str]:
         """The workspaces whose disconnecting was cut short."""
         return [one.workspace async for one in self._register.all() if not one.bound and one.sealed is not None]
-
-
-async def prove_master_key(bus: Bus, vault: Vault) -> None:
-    """UserError if the region's tokens are sealed with another master key; the first key seen is the one."""
-    bucket = Bucket(bus, "vault", Sealed)
-    while True:
-        kept = await bucket.get("proof")
-        if kept is not None:
-            if kept.value.master != vault.fingerprint:
-                raise UserError(
-                    f"WEIR_MASTER_KEY (fingerprint {vault.fingerprint}) is not the key this region is sealed with "
-                    f"(fingerprint {kept.value.master}); set that key"
-                )
-            vault.open(kept.value, workspace="-", provider="vault")
-            return
-        try:
-            await bucket.create("proof", vault.seal(b"weir", workspace="-", provider="vault"))
-        except Conflict:
-            continue

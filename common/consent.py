@@ -22,6 +22,7 @@ from common.lease import Taken
 from common.messages import NAMES, Authorize, Connected, Exchange, Redirect, now
 from common.notices import Notices
 from common.oauth import BadClient, Dead, OAuthApp, Tokens, new_state, new_verifier
+from common.people import People, Role
 from common.register import Account, Connection, Register
 from common.ticks import ask_for_pull
 from common.vault import Sealed, Vault
@@ -36,12 +37,13 @@ DISCARD_PATIENCE = 10.0
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """An authorization that waits for its callback; usable once."""
+    """An authorization that waits for its callback; usable once. `by` is who began it."""
 
     workspace: str
     provider: str
     redirect_uri: str
     verifier: Sealed
+    by: str | None = None
 
 
 Identify = Callable[[Tokens, Exchange, str], Awaitable[Account]]
@@ -78,6 +80,7 @@ class Consent:
         self._stated = stated
         self._notices = Notices(bus, app.provider)
         self._pending = Bucket(bus, "authorizations", Pending)
+        self._people = People(bus)
         self.provider = app.provider
         self._name = NAMES[app.provider]
 
@@ -89,7 +92,10 @@ class Consent:
             workspace=workspace,
             provider=self.provider,
             redirect_uri=request.redirect_uri,
-            verifier=self._vault.seal(verifier.encode(), workspace=workspace, provider=self.provider),
+            verifier=self._vault.seal(
+                verifier.encode(), purpose="verifier", workspace=workspace, provider=self.provider
+            ),
+            by=request.by,
         )
         await self._pending.create(state, pending, ttl=STATE_TTL)
         return Redirect(url=self._app.authorize(request.redirect_uri, state, verifier))
@@ -97,14 +103,15 @@ class Consent:
     async def exchange(self, request: Exchange) -> Connected:
         """Turn a callback into a stored connection.
 
-        Refused when the state is unknown, used or expired, when the workspace or the account is bound elsewhere,
-        and when the provider does not prove the account. A callback is good once, so the way on is always to
-        connect again.
+        Refused when the state is unknown, used or expired, when who began it owns the workspace no more, when the
+        workspace or the account is bound elsewhere, and when the provider does not prove the account. A callback is
+        good once, so the way on is always to connect again.
         """
         pending = await self._redeem(request.state)
         if request.error is not None or not request.code:
             raise Refused(f"{self._name} did not give access: {request.error or 'no code'}", fix=self._fix(request))
         workspace = pending.workspace
+        await self._refuse_other_people(pending)
         stated = None if self._stated is None else self._stated(request)
         try:
             async with self._register.exclusively(workspace), self._accounts.connecting(stated):
@@ -130,17 +137,18 @@ class Consent:
 
     async def _redeem(self, state: str) -> Pending:
         unknown = Refused("the authorization is unknown, was used, or waited too long", fix="connect again")
-        try:
-            kept = await self._pending.get(subjects.token(state, "state"))
-        except subjects.BadTokenError:
-            raise unknown from None
-        if kept is None or kept.value.provider != self.provider:
-            raise unknown
-        try:
-            await self._pending.delete(kept.key, kept.revision)
-        except Conflict:
-            raise unknown from None
-        return kept.value
+        while True:
+            try:
+                kept = await self._pending.get(subjects.token(state, "state"))
+            except subjects.BadTokenError:
+                raise unknown from None
+            if kept is None or kept.value.provider != self.provider:
+                raise unknown
+            try:
+                await self._pending.delete(kept.key, kept.revision)
+            except Conflict:
+                continue  # used up meanwhile, or re-wrapped
+            return kept.value
 
     async def _connect(
         self, pending: Pending, request: Exchange, code: str, stated: str | None
@@ -152,7 +160,9 @@ class Consent:
             # Before the code is used: with Intuit, trading it may end the tokens of the connection that stays.
             self._refuse_other_account(kept, stated)
             await self._accounts.available(stated, workspace)
-        verifier = self._vault.open(pending.verifier, workspace=workspace, provider=self.provider).decode()
+        verifier = self._vault.open(
+            pending.verifier, purpose="verifier", workspace=workspace, provider=self.provider
+        ).decode()
         try:
             tokens = await self._app.exchange(self._http, code, pending.redirect_uri, verifier)
         except Dead as error:
@@ -270,6 +280,17 @@ class Consent:
                     await anyio.sleep(backoff(attempt, first=0.2))
                 else:
                     return
+
+    async def _refuse_other_people(self, pending: Pending) -> None:
+        """Only who is an owner now finishes what an owner began: roles may have been taken meanwhile."""
+        if pending.by is None:
+            return  # asked for by a program that reaches the broker itself, not by a person of the console
+        person = await self._people.get(pending.by)
+        if person is None or not person.may(Role.OWNER, pending.workspace):
+            raise Refused(
+                f"{pending.by}, who began this, is no owner of {pending.workspace} any more",
+                fix="have an owner connect it",
+            )
 
     def _refuse_other_account(self, kept: Kept[Connection] | None, account: str) -> None:
         if kept is not None and kept.value.bound and kept.value.account != account:

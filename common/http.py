@@ -5,15 +5,19 @@ what follows from an unknown outcome is its caller's business.
 """
 
 import email.utils
+import re
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import stamina
 import structlog
 
-from common.messages import now
+from common import metrics, tracing
+from common.messages import Provider, now
 from common.settings import loopback
 
 log = structlog.get_logger()
@@ -41,20 +45,83 @@ class _Again(Exception):  # noqa: N818
         self.wait = wait
 
 
-def client(base_url: str = "", headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
-    """A client that speaks at least TLS 1.3, follows no redirects and gives up after TIMEOUT."""
+WAITED = "weir.waited"
+"""Extension of a request that holds the seconds it waited for a place within the provider's limits."""
+ELSEWHERE = "elsewhere"
+"""The endpoint of what is no address of the provider itself: files behind links."""
+_NAMED = re.compile(r"[a-z_]{1,40}|v[0-9]")
+"""Parts of a path that are the provider's words; all others are ids."""
+
+
+@contextmanager
+def measured(request: httpx.Request, provider: Provider) -> Iterator[None]:
+    """The block waits for a place within a provider's limits, which is no time of the request's own."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        request.extensions[WAITED] = time.monotonic() - began
+        metrics.LIMIT_WAITS.labels(provider).observe(request.extensions[WAITED])
+
+
+class _Measured(httpx.AsyncClient):
+    """Counts every request, repeats included, times it, and gives it a span."""
+
+    def __init__(self, provider: Provider, urls: Iterable[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._provider = provider
+        self._hosts = {httpx.URL(url).netloc for url in urls}
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        where = endpoint(request.url.path) if request.url.netloc in self._hosts else ELSEWHERE
+        began, status = time.monotonic(), "none"
+        about = {"http.request.method": request.method, "url.template": where, "provider": self._provider}
+        with tracing.span(f"{self._provider} {request.method} {where}", about, kind="client") as step:
+            try:
+                response = await super().send(request, **options)
+                status = status_class(response.status_code)
+                step.note({"http.response.status_code": response.status_code})
+                return response
+            finally:
+                waited = float(request.extensions.get(WAITED, 0.0))
+                metrics.REQUESTS.labels(self._provider, where, status).inc()
+                metrics.REQUEST_SECONDS.labels(self._provider).observe(time.monotonic() - began - waited)
+
+
+def endpoint(path: str) -> str:
+    """A path without ids, of which there are few: `/v2/supplier_invoices/{id}`."""
+    parts = [part if _NAMED.fullmatch(part) else "{id}" for part in path.split("/")[1:]]
+    return "/" + "/".join(parts)
+
+
+def status_class(status: int) -> str:
+    """What metrics tell apart: 2xx to 5xx, 401 and 429 by themselves."""
+    return str(status) if status in {401, 429} else f"{status // 100}xx"
+
+
+def client(
+    base_url: str = "",
+    headers: Mapping[str, str] | None = None,
+    *,
+    provider: Provider | None = None,
+    urls: Iterable[str] = (),
+) -> httpx.AsyncClient:
+    """A client that speaks at least TLS 1.3, follows no redirects and gives up after TIMEOUT.
+
+    For a `provider`, whose own addresses are `urls`, its requests are measured and traced."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return httpx.AsyncClient(
-        base_url=base_url,
-        headers=headers,
-        verify=context,
-        timeout=TIMEOUT,
-        follow_redirects=False,
-        trust_env=not loopback(base_url) if base_url else True,
-        limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
-        event_hooks={"request": [_only_secure]},
-    )
+    options: dict[str, Any] = {
+        "base_url": base_url,
+        "headers": headers,
+        "verify": context,
+        "timeout": TIMEOUT,
+        "follow_redirects": False,
+        "trust_env": not loopback(base_url) if base_url else True,
+        "limits": httpx.Limits(max_connections=50, max_keepalive_connections=20),
+        "event_hooks": {"request": [_only_secure]},
+    }
+    return httpx.AsyncClient(**options) if provider is None else _Measured(provider, urls, **options)
 
 
 async def repeated(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:

@@ -44,6 +44,12 @@ def position(message: Msg) -> Position:
     return Position(int(stream), int(consumer), int(attempt))
 
 
+def published_at(message: Msg) -> float | None:
+    """When the stream took a delivered message, in seconds since 1970; None for one that no consumer delivered."""
+    words = message.reply.split(".")
+    return int(words[-2]) / 1e9 if len(words) >= _SHORT else None
+
+
 class Inbox:
     """A subject of our own that answers come to; one reader."""
 
@@ -89,10 +95,14 @@ class Inbox:
     async def next(self, seconds: float) -> Msg | None:
         """The next message, whatever it answers; None if there is none in time."""
         if not self._messages:
-            self._came = anyio.Event()
-            with anyio.move_on_after(seconds):
-                await self._came.wait()
+            await self._wait(seconds)
         return self._messages.popleft() if self._messages else None
+
+    async def _wait(self, seconds: float) -> None:
+        """Until something comes, or so long."""
+        self._came = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._came.wait()
 
     async def gather(self, reply: str, count: float, *, within: float) -> tuple[list[Msg], Msg | None]:
         """Up to `count` messages, and the broker's last word on the request `reply`.
@@ -101,9 +111,11 @@ class Inbox:
         """
         found: list[Msg] = []
         while len(found) < count:
-            message = await self.next(within)
-            if message is None:
-                break
+            if not self._messages:
+                await self._wait(within)
+                if not self._messages:
+                    break
+            message = self._messages.popleft()
             word = status(message)
             if word is None:
                 found.append(message)

@@ -12,12 +12,17 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from common import tracing
+
 _SECRET_NAME = re.compile(r"token|secret|password|authorization|cookie|master_key|api_key|code_verifier", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
     r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"
     r"|(?:access_token|refresh_token|client_secret|code|token)['\"]?\s*[=:]\s*['\"]?[^&\s\"',}]+"
     r"|\btoken\s+[a-z]+\s*:\s*\S+"
     r"|\bory_[a-z]{2}_[A-Za-z0-9._-]+"
+    r"|\b(?-i:RT1-|X?AB11|eyJ)[A-Za-z0-9._-]{16,}"  # Intuit's tokens and codes
+    r"|\bweir_[A-Za-z0-9_-]{43}"  # our own, for programs
+    r"|\b(?-i:S[UAONCX][A-Z2-7]{56})\b"  # seeds of nkeys
     r"|//[^/\s:@]*:[^/\s@]+@"
 )
 HIDDEN = "[hidden]"
@@ -44,6 +49,13 @@ def _clean(value: Any) -> Any:
             return value
 
 
+def traced(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Name the trace that an event belongs to, where there is one and the event names none."""
+    if "trace" not in event and (ident := tracing.current_ident()) is not None:
+        event["trace"] = ident
+    return event
+
+
 def configure(service: str, *, level: str = "info", style: str = "auto") -> None:
     """Log this process's events to stderr, ours and the libraries' alike.
 
@@ -52,6 +64,7 @@ def configure(service: str, *, level: str = "info", style: str = "auto") -> None
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        traced,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from common.messages import Entry
+from common.messages import Entry, EntryKind
 from common.subjects import RecordKey
 from common.wire import WireError, maybe_date, maybe_money, maybe_utc, money, read, utc
 
@@ -339,6 +339,33 @@ def invoice(raw: msgspec.Raw | bytes, workspace: str) -> Entry:
         file_name=shape.file_name,
         attachments=(shape.attachment_id,) if shape.attachment_id else (),
         matched=tuple(filter(None, map(_transaction_id, shape.matched_transactions or ()))),
+        origin=str(name.key) if name else None,
+        revision=name.revision if name else None,
+    )
+
+
+class _Outline(msgspec.Struct, kw_only=True):
+    id: str
+    organization_id: str = ""
+    status: str = "to_review"
+    file_name: str | None = None
+
+
+def outline(raw: msgspec.Raw, workspace: str, kind: EntryKind) -> Entry | None:
+    """What is left of an object that cannot be read as a whole: which it is, how it stands, whose file it shows."""
+    try:
+        shape = read(raw, _Outline, kind)
+    except WireError:
+        return None
+    name = parse_file_name(shape.file_name)
+    return Entry(
+        workspace=workspace,
+        organization=shape.organization_id,
+        id=shape.id,
+        kind=kind,
+        status=shape.status,
+        updated_at=_LONG_AGO,
+        file_name=shape.file_name,
         origin=str(name.key) if name else None,
         revision=name.revision if name else None,
     )

@@ -89,6 +89,12 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the tokens may be used."""
         return self.state == "connected" and self.sealed is not None
 
+    def same(self, other: "Connection") -> bool:
+        """Whether both say the same, whatever master key their tokens are under."""
+        if self.sealed is not None and self.sealed.same(other.sealed):
+            return replace(self, sealed=None) == replace(other, sealed=None)
+        return self == other
+
     def holding(self, tokens: Tokens, sealed: Sealed) -> "Connection":
         """The same connection with fresh tokens."""
         idle = tokens.refresh_expires_at and tokens.refresh_expires_at - now()
@@ -149,11 +155,21 @@ class Register:
                 return NotConnected(self.provider, workspace, f"it needs to be reconnected, because {why}", fix=fix)
 
     async def write(self, kept: Kept[Connection] | None, connection: Connection) -> Kept[Connection]:
-        """Put `connection` in the place of what was read; Conflict if that moved on."""
+        """Put `connection` in the place of what was read; Conflict if that moved on.
+
+        That its tokens were re-wrapped meanwhile is nobody's decision, and in nobody's way.
+        """
         key = self._key(connection.workspace)
         if kept is None:
             return Kept(key, connection, await self._kept.create(key, connection))
-        return Kept(key, connection, await self._kept.replace(key, connection, kept.revision))
+        while True:
+            try:
+                return Kept(key, connection, await self._kept.replace(key, connection, kept.revision))
+            except Conflict:
+                kept = await self._rewrapped(kept)
+                wrapped = kept.value.sealed
+                if wrapped is not None and wrapped.same(connection.sealed):
+                    connection = replace(connection, sealed=wrapped)
 
     async def amend(self, workspace: str, change: Callable[[Connection], Connection | None]) -> Kept[Connection] | None:
         """Apply `change` to what is there until nobody interferes; None if it wants nothing changed."""
@@ -168,8 +184,12 @@ class Register:
                 continue
 
     async def forget(self, kept: Kept[Connection]) -> None:
-        """Remove the record; Conflict if it moved on."""
-        await self._kept.delete(kept.key, kept.revision)
+        """Remove the record; Conflict if it moved on, other than by re-wrapping."""
+        while True:
+            try:
+                return await self._kept.delete(kept.key, kept.revision)
+            except Conflict:
+                kept = await self._rewrapped(kept)
 
     async def all(self) -> AsyncIterator[Connection]:
         """Every connection to this provider, sealed tokens included."""
@@ -183,14 +203,23 @@ class Register:
 
     def seal(self, workspace: str, tokens: Tokens) -> Sealed:
         """Tokens as they are kept."""
-        return self._vault.seal(codec.encode(tokens), workspace=workspace, provider=self.provider)
+        return self._vault.seal(codec.encode(tokens), purpose="tokens", workspace=workspace, provider=self.provider)
 
     def open(self, connection: Connection) -> Tokens:
         """The tokens of a connection that holds some."""
         if connection.sealed is None:
             raise self.absent(connection.workspace, connection)
-        data = self._vault.open(connection.sealed, workspace=connection.workspace, provider=self.provider)
+        data = self._vault.open(
+            connection.sealed, purpose="tokens", workspace=connection.workspace, provider=self.provider
+        )
         return codec.decode(data, Tokens)
+
+    async def _rewrapped(self, kept: Kept[Connection]) -> Kept[Connection]:
+        """What is there now, if it differs from `kept` by no more than the master key; else Conflict."""
+        present = await self.get(kept.value.workspace)
+        if present is not None and present.revision != kept.revision and present.value.same(kept.value):
+            return present
+        raise Conflict(f"{kept.key} is no longer at revision {kept.revision}")
 
     def _key(self, workspace: str) -> str:
         return f"{workspace}.{self.provider}"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from common import logs, tether
+from common import crashes, logs, tether, tracing
 from common.errors import UserError, WeirError, cause
 from common.settings import Settings, load
 
@@ -24,6 +24,8 @@ def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
     try:
         settings = load()
         logs.configure(name, level=settings.log_level, style=settings.log_format)
+        crashes.contain()
+        tracing.configure(name, settings)
         tether.on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
         anyio.run(serve, settings, backend_options={"use_uvloop": sys.platform != "win32"})
     except (WeirError, OSError, BaseExceptionGroup) as raised:
@@ -32,3 +34,5 @@ def main(name: str, serve: Callable[[Settings], Awaitable[None]]) -> None:
             raise
         print(f"weir {name}: {error}", file=sys.stderr)  # noqa: T201 (the last word of a process)
         sys.exit(BAD_INPUT if isinstance(error, UserError) else STOPPED)
+    finally:
+        tracing.close()

@@ -1,15 +1,14 @@
-"""Settings, read once from the environment with the prefix `WEIR_`.
+"""Settings, read once from the environment with the prefix `WEIR_`, or from files named like the variables.
 
 `weir settings` prints this table. A wrong value ends the process with one line naming the variable and the
 fix; a secret is shown only as set or not set.
 """
 
-import base64
-import binascii
 import difflib
 import ipaddress
 import os
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,6 +58,15 @@ def _nats_url(value: str) -> str:
     return value
 
 
+def _networks(value: str) -> str:
+    for one in value.split(","):
+        try:
+            ipaddress.ip_network(one.strip())
+        except ValueError:
+            raise ValueError(f"{one.strip()!r} is no address or network; write 10.0.0.5 or 10.0.0.0/24") from None
+    return value
+
+
 def without_userinfo(urls: str) -> str:
     """The URL(s) without name and password, fit to be shown."""
     return re.sub(r"//[^/@,]*@", "//", urls)
@@ -75,7 +83,14 @@ class Settings(BaseSettings):
     nats_url: Annotated[str, AfterValidator(_nats_url)] | None = Field(
         None, description="Broker URL(s), comma separated. Unset: `weir up` and `weir demo` start their own."
     )
-    nats_token: SecretStr | None = Field(None, description="Token for the broker, if it asks for one.")
+    nats_token: SecretStr | None = Field(None, description="Token for a broker on one machine; it may do everything.")
+    nats_seed: SecretStr | None = Field(
+        None, description="Key (nkey seed) of this service for the broker; `weir broker-config` makes one for each."
+    )
+    nats_seed_file: Path | None = Field(None, description="File with that key, instead of WEIR_NATS_SEED.")
+    nats_ca: Path | None = Field(
+        None, description="File with the CA of the broker's certificate (PEM). Unset: those the system trusts."
+    )
     region: Annotated[str, AfterValidator(subjects.region)] = Field(
         "eu", description="Region of this instance: first token of every subject."
     )
@@ -84,9 +99,29 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".weir"), description="Where the embedded broker and the sandbox keep data.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
+    secrets_dir: Path | None = Field(
+        None, description="Directory with a file for each secret, named like its variable; a set variable goes first."
+    )
+
+    ops_host: str = Field("127.0.0.1", description="Address that /livez, /readyz and /metrics listen on.")
+    ops_port: int = Field(
+        0, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: none. `weir up` counts up from it."
+    )
+    otlp_url: HttpUrl | None = Field(
+        None, description="OTLP/HTTP collector for traces, without /v1/traces; OTEL_EXPORTER_OTLP_ENDPOINT works too."
+    )
 
     master_key: SecretStr | None = Field(
         None, description="32 bytes in base64 that seal the provider tokens. `weir setup --new-key` makes one."
+    )
+    master_key_file: Path | None = Field(
+        None, description="Instead: a file with one key per line, the one that seals first."
+    )
+    master_key_command: str | None = Field(
+        None, description="Instead: a command, run without a shell, that prints keys one per line (a KMS, a vault)."
+    )
+    master_key_previous: SecretStr | None = Field(
+        None, description="Comma-separated keys that only open, while one is being replaced."
     )
 
     quickbooks_api_url: HttpUrl = Field(
@@ -132,22 +167,28 @@ class Settings(BaseSettings):
     console_url: HttpUrl | None = Field(
         None, description="How browsers reach the console; default http://host:port. Registered as redirect URI."
     )
+    console_behind_proxy: bool = Field(
+        False, description="A proxy with TLS stands in front: the console may listen on other than loopback."
+    )
+    console_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+        None, description="Comma-separated addresses or networks of your proxies, whose X-Forwarded-For is believed."
+    )
+    console_oidc_issuer: HttpUrl | None = Field(
+        None, description="Issuer URL of your OpenID Connect provider. Unset: people sign in by one-time links."
+    )
+    console_oidc_client_id: str | None = Field(None, description="Client id of the console at that provider.")
+    console_oidc_client_secret: SecretStr | None = Field(
+        None, description="Client secret of the console at that provider; its redirect URI is /signin/callback."
+    )
 
     sandbox_quickbooks_port: int = Field(8461, ge=0, le=65535, description="Port of the QuickBooks stand-in.")
     sandbox_qonto_port: int = Field(8462, ge=0, le=65535, description="Port of the Qonto stand-in.")
     sandbox_dir: Path | None = Field(None, description="Where the sandbox keeps its state; default data_dir/sandbox.")
 
-    def sealing_key(self) -> bytes:
-        """The master key's 32 bytes; UserError if unset or malformed."""
-        if self.master_key is None:
-            raise UserError("WEIR_MASTER_KEY is not set; make one with `weir setup --new-key` and keep it safe")
-        try:
-            key = base64.b64decode(self.master_key.get_secret_value(), validate=True)
-        except binascii.Error:
-            raise UserError("WEIR_MASTER_KEY is not base64; make one with `weir setup --new-key`") from None
-        if len(key) != 32:
-            raise UserError(f"WEIR_MASTER_KEY holds {len(key)} bytes, 32 are needed; `weir setup --new-key` makes one")
-        return key
+    @property
+    def keyed(self) -> bool:
+        """Whether this process joins the broker with a key, and so may do no more than it needs."""
+        return self.nats_seed is not None or self.nats_seed_file is not None
 
     def broker_url(self) -> str:
         """The broker's URL; UserError if unset (only `up` and `demo` start their own)."""
@@ -171,19 +212,36 @@ _NOT_SETTINGS = frozenset({"WEIR_TETHERED"})
 
 
 def load(**overrides: Any) -> Settings:
-    """Settings from the environment; UserError with one line per wrong or unknown variable."""
+    """Settings from the environment and WEIR_SECRETS_DIR; UserError with one line per wrong or unknown name."""
     known = {f"WEIR_{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
-    for name in sorted(os.environ):
+    _known(os.environ, known)
+    try:
+        return Settings(**{"_secrets_dir": _secrets(known), **overrides})
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors(include_url=False, include_context=False)]
+        raise UserError("; ".join(lines)) from None
+
+
+def _secrets(known: set[str]) -> Path | None:
+    """The directory of secrets, if one is named; UserError if it cannot be read or a file in it is no setting."""
+    named = os.environ.get("WEIR_SECRETS_DIR")
+    if not named:
+        return None
+    directory = Path(named)
+    try:
+        _known((path.name.upper() for path in directory.iterdir()), known)
+    except OSError as error:
+        raise UserError(f"WEIR_SECRETS_DIR {named}: {error.strerror or error}") from None
+    return directory
+
+
+def _known(names: Iterable[str], known: set[str]) -> None:
+    for name in sorted(names):
         if name.startswith("WEIR_") and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise UserError(
                 f"{name} is no setting{f'; did you mean {near[0]}?' if near else ''} `weir settings` lists all"
             )
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        lines = [_explain(dict(problem)) for problem in error.errors(include_url=False, include_context=False)]
-        raise UserError("; ".join(lines)) from None
 
 
 def _explain(problem: dict[str, Any]) -> str:

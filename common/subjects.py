@@ -145,10 +145,15 @@ def metered(region: str, provider: Provider, month: date) -> str:
 def call(region: str, provider: Provider, verb: str) -> str:
     """Subject on which the owner of a provider answers calls.
 
-    Verbs: authorize, exchange, disconnect; webhook; rewind and backfill of QuickBooks only, mirror and undo of Qonto
-    only.
+    Verbs: authorize, exchange, disconnect; keys, rewrap; webhook; rewind and backfill of QuickBooks only, mirror, undo
+    and document of Qonto only.
     """
     return f"{region}.call.{provider}.{verb}"
+
+
+def ask_scorer(region: str, verb: Literal["search", "whatif"]) -> str:
+    """Subject on which scorers answer calls."""
+    return f"{region}.call.scorer.{verb}"
 
 
 def ready(region: str, service: str) -> str:

@@ -10,7 +10,7 @@ from common.bus import Bus
 from common.messages import NAMES, Provider, PullState, Workspace, now, said
 from common.standing import Connection, Pause, Standing
 
-__all__ = ["Connection", "Pause", "Standing", "Tenant", "metered", "tenant", "tenants"]
+__all__ = ["Connection", "Pause", "Standing", "Tenant", "metered", "names", "tenant", "tenants"]
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +93,16 @@ async def tenants(bus: Bus) -> list[Tenant]:
         )
         for name in sorted(created.keys() | connected.keys())
     ]
+
+
+async def names(bus: Bus) -> list[str]:
+    """Every workspace that was pulled or connected, in order; nothing but the name is read of each."""
+    found: set[str] = set()
+    for bucket in ("workspaces", "connections"):
+        prefix = f"$KV.{bus.topology.bucket(bucket)}."
+        subjects_ = await bus.subjects(f"KV_{bus.topology.bucket(bucket)}", f"{prefix}>")
+        found.update(subject.removeprefix(prefix).partition(".")[0] for subject in subjects_)
+    return sorted(found)
 
 
 async def tenant(bus: Bus, workspace: str) -> Tenant:

@@ -17,9 +17,14 @@ VARIABLE = "WEIR_TETHERED"
 """Set in the environment of a child whose standard input is its tether."""
 
 
+def tethered() -> bool:
+    """Whether another process of ours started this one."""
+    return os.environ.get(VARIABLE) == "1"
+
+
 def on_parent_gone(stop: Callable[[], None]) -> None:
     """Call `stop` once, from a thread, when the parent is gone; nothing happens in an untethered process."""
-    if os.environ.get(VARIABLE) != "1":
+    if not tethered():
         return
 
     def watch() -> None:

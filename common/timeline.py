@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from common import codec
-from common.messages import Decision, Posting, Record, ReviewClosed, ReviewRequested, ReviewResolved
+from common.messages import Decision, Failure, Posting, Record, ReviewClosed, ReviewRequested, ReviewResolved
 
-What = Literal["version", "decision", "review", "answer", "closed", "posting", "unreadable"]
-Readable = Record | Decision | ReviewRequested | ReviewResolved | ReviewClosed | Posting
+What = Literal["version", "decision", "review", "answer", "closed", "posting", "failure", "unreadable"]
+Readable = Record | Decision | ReviewRequested | ReviewResolved | ReviewClosed | Posting | Failure
 
 _READ_AS: dict[str, type[Readable]] = {
     "record": Record,
@@ -25,10 +25,21 @@ _READ_AS: dict[str, type[Readable]] = {
     "resolved": ReviewResolved,
     "closed": ReviewClosed,
     "posting": Posting,
+    "failure": Failure,
 }
-_ORDER = {"record": 0, "decision": 1, "requested": 2, "refused": 2, "resolved": 3, "closed": 4, "posting": 5}
+_ORDER = {
+    "record": 0,
+    "decision": 1,
+    "requested": 2,
+    "refused": 2,
+    "resolved": 3,
+    "closed": 4,
+    "posting": 5,
+    "failure": 6,
+}
 """What comes first of messages of the same instant; those of one stream keep their order."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+"""What a spreadsheet may take for the beginning of a formula (OWASP, "CSV injection")."""
 
 
 class Seen(NamedTuple):
@@ -147,6 +158,14 @@ def _told(message: Readable, seen: Seen) -> Step:
         case ReviewClosed():
             changes = {"what": "closed", "outcome": message.outcome, "by": message.by, "entry": message.entry}
             changes |= {"why": message.why, "answers": message.review}
+        case Failure():
+            told = (message.why, message.field and f"field {message.field}", message.fix, message.resolution)
+            changes = {
+                "what": "failure",
+                "outcome": message.stage if message.resolved_at is None else "over",
+                "why": "; ".join(part for part in told if part),
+                "id": message.id,
+            }
         case _:
             parts = (message.why, message.field and f"field {message.field}", message.fix)
             changes = {

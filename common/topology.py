@@ -2,10 +2,11 @@
 
 Services bind to what is here and never declare anything themselves: a client library that declares on the
 side overwrites limits silently. `ensure` is idempotent, safe to race, and only ever widens: it creates what
-is missing and updates what differs, and deletes nothing.
+is missing and updates what differs, and deletes nothing but what is in memory and belongs on disk.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from common.errors import Fatal
+from common.errors import Fatal, UserError
 from common.subjects import Span
 
 log = structlog.get_logger()
@@ -130,6 +131,15 @@ class Topology:
         return Consumer(self.checks, "checker", f"{self.region}.check.*")
 
     @property
+    def guarded(self) -> frozenset[str]:
+        """The streams whose messages cause postings: each has to prove that it was published there."""
+        return frozenset({self.records, self.decisions})
+
+    def reviewer(self, workspace: str) -> Consumer:
+        """What the reviewers of a workspace read its reviews through, from the first on."""
+        return Consumer(self.reviews, f"reviewer-{workspace}", f"{self.region}.review.*.{workspace}.>")
+
+    @property
     def consumers(self) -> tuple[Consumer, ...]:
         """Every durable of the region."""
         return (self.puller, self.scorer, self.poster, self.answers, self.lessons, self.checker)
@@ -185,6 +195,10 @@ class Topology:
             self._bucket("selfchecks", "How right automatic decisions were, and which vendors are held back"),
             self._bucket("workspaces", "The tenants of the region"),
             self._bucket("leases", "Who works on what, until when"),
+            self._bucket("people", "Who may use the console, and what each may do where"),
+            self._bucket("sessions", "Who is signed in, by the hash of what the browser holds"),
+            self._bucket("invitations", "One-time links to sign in, by their hash"),
+            self._bucket("tokens", "What programs use the API with, by hash"),
             self._stream(
                 f"OBJ_{self.bucket('documents')}",
                 (f"$O.{self.bucket('documents')}.C.>", f"$O.{self.bucket('documents')}.M.>"),
@@ -209,12 +223,14 @@ class Topology:
         )
 
     def _pace(self, span: Span, calls: int) -> StreamConfig:
-        """The broker as the limiter: a subject takes so many messages of a certain age, and refuses the next."""
+        """The broker as the limiter: a subject takes so many messages of a certain age, and refuses the next.
+
+        On disk, since a broker that restarts forgets streams in memory, and no provider could be called any more.
+        """
         return self._stream(
             self.pace(span),
             (f"{self.region}.pace.{span}.>",),
             f"Calls to a provider within {span.replace('-', ' ')}",
-            storage=StorageType.MEMORY,
             max_age=_SECONDS[span],
             max_msgs_per_subject=calls,
             discard_new_per_subject=True,
@@ -259,6 +275,45 @@ async def ensure(js: JetStreamContext, topology: Topology) -> list[str]:
     return names
 
 
+async def ensure_reviewer(js: JetStreamContext, topology: Topology, workspace: str) -> None:
+    """Create what the reviewers of a workspace read through, unless it is there."""
+    await _ensure_consumer(js, topology.reviewer(workspace))
+
+
+async def check(js: JetStreamContext, topology: Topology, streams: Collection[str], durables: Collection[str]) -> None:
+    """See that these streams and durables are there and do what this version needs; UserError if not.
+
+    What is only wider, or is the operator's to choose (replicas, placement, words), is as good.
+    """
+    for stream in topology.streams:
+        if stream.name in streams:
+            try:
+                present = (await js.stream_info(str(stream.name))).config
+            except nats.js.errors.NotFoundError:
+                raise UserError(f"the broker has no stream {stream.name}; run `weir setup` first") from None
+            if lacking := _lacking(stream.as_dict(), present.as_dict()):
+                raise UserError(f"stream {stream.name} is of another version ({lacking}); run `weir setup` first")
+    for consumer in topology.consumers:
+        if consumer.name in durables:
+            try:
+                found = (await js.consumer_info(consumer.stream, consumer.name)).config.as_dict()
+            except nats.js.errors.NotFoundError:
+                raise UserError(f"{consumer.stream} has no consumer {consumer.name}; run `weir setup` first") from None
+            if found.get("filter_subject") != consumer.subject:
+                raise UserError(f"consumer {consumer.name} is of another version (filter); run `weir setup` first")
+
+
+def _lacking(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> str | None:
+    """The first setting of a stream without which this version cannot work; None if all are there."""
+    if not set(wanted["subjects"]) <= set(present.get("subjects") or ()):
+        return "subjects"
+    for name, value in wanted.items():
+        needed = name in {"retention", "max_msgs_per_subject"} or (value is True and name.startswith("allow_"))
+        if needed and present.get(name) != value:
+            return name
+    return None
+
+
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> str | None:
     name = str(wanted.name)
     try:
@@ -273,6 +328,11 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> str | No
             info = await js.stream_info(name)  # another instance was faster
     if _agrees(wanted.as_dict(), info.config.as_dict()):
         return None
+    if info.config.storage == StorageType.MEMORY and wanted.storage == StorageType.FILE:
+        log.info("topology.moved_to_disk", stream=name)
+        with suppress(nats.js.errors.NotFoundError):  # another instance was faster
+            await js.delete_stream(name)
+        return await _ensure_stream(js, wanted)
     try:
         await js.update_stream(wanted)
     except nats.js.errors.APIError as error:

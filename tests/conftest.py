@@ -13,12 +13,17 @@ from pathlib import Path
 import anyio
 import nats.js.errors
 import pytest
+from hypothesis import settings as laws
 
 from common import embedded, topology
 from common.bus import Bus
 from common.settings import Settings, load
 
 ROOT = Path(__file__).parent.parent
+
+# How long an example takes says nothing on a machine that does other things beside it.
+laws.register_profile("weir", deadline=None, max_examples=50)
+laws.load_profile("weir")
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from common import codec, subjects
-from common.bus import Bus, Stored
-from common.consume import Delivery
-from common.errors import AskPerson, NotConnected, Refused, RetryLater, WeirError
+from common.bus import Bus
+from common.delivery import Delivery
+from common.errors import AskPerson, NotConnected, Refused, WeirError
 from common.messages import Bill, Entry, Record, ReviewOutcome, ReviewRequested, ReviewResolved
+from common.reading import Stored
 from services.poster.claims import Claims
 from services.poster.document import facts
 from services.poster.entries import Entries
@@ -48,8 +49,9 @@ class Answers:
             try:
                 await self._answer(delivery)
             except NotConnected as error:
-                await delivery.failed(RetryLater(str(error), pause(delivery.attempt)))
-            except WeirError as error:
+                error.delay = pause(delivery.attempt)
+                await delivery.failed(error)
+            except Exception as error:  # noqa: BLE001 (the table decides; the other answers are not held up)
                 await delivery.failed(error)
             else:
                 await delivery.done()
@@ -95,7 +97,7 @@ class Answers:
             entry_kind=entry.kind if entry is not None else None,
             by=answer.by,
         )
-        [job] = await self._poster.carry_out([order])
+        [job] = await self._poster.carry_out([order], [delivery.trace], about=asked.trace if asked else None)
         await self._close(delivery, question, job)
 
     async def _carried_out(self, delivery: Delivery[ReviewResolved], workspace: str, key: str) -> bool:
@@ -112,15 +114,21 @@ class Answers:
             case AskPerson(gate="uncertain"):
                 await self._reviews.ask(order, job.error, job.record)
                 await self._reviews.close(question, "superseded", by=answer.by, why=str(job.error))
+            case AskPerson() if job.posting is not None:  # carried out, and something else needs a person
+                await self._reviews.ask(order, job.error, job.record)
+                await self._close_as(question, job, answer)
             case AskPerson() | Refused():
                 await self._reviews.reject(delivery, answer.review, str(job.error), by=answer.by)
             case None if job.posting is not None and job.posting.outcome == "stale":
                 await self._reviews.reject(delivery, answer.review, str(job.posting.why), by=answer.by)
             case None:
-                entry = job.posting.entry if job.posting is not None else None
-                await self._reviews.close(question, OUTCOMES[answer.action], by=answer.by, entry=entry, why=answer.note)
+                await self._close_as(question, job, answer)
             case error:
                 raise error
+
+    async def _close_as(self, question: ReviewRequested, job: Job, answer: ReviewResolved) -> None:
+        entry = job.posting.entry if job.posting is not None else None
+        await self._reviews.close(question, OUTCOMES[answer.action], by=answer.by, entry=entry, why=answer.note)
 
     async def _open(self, asked: Stored[ReviewRequested] | None, answer: ReviewResolved) -> ReviewRequested:
         if asked is None:

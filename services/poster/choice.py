@@ -15,8 +15,8 @@ import msgspec
 
 from common.messages import Bill, Document, Record
 
-LARGEST = 10 * 1024 * 1024
-"""Bytes; Qonto takes no larger file."""
+LARGEST = 10_000_000
+"""Bytes; Qonto takes no file of more than 10 MB, and does not say which kind of megabyte that is."""
 
 REDUCIBLE = 100 * 1024 * 1024
 """Bytes up to which a file may be made small enough; QuickBooks takes no larger one."""

@@ -7,10 +7,11 @@ from common import qonto as wire
 from common.connections import Account, Renew
 from common.errors import RetryLater
 from common.http import repeated
-from common.messages import Exchange
+from common.messages import Exchange, now
 from common.oauth import OAuthApp, Tokens
 from common.settings import Settings
 from common.wire import WireError
+from services.poster.limits import Place, Refusals, no_place
 
 log = structlog.get_logger()
 
@@ -73,46 +74,81 @@ async def identify(http: httpx.AsyncClient, tokens: Tokens, _callback: Exchange)
 
 
 async def take_back(
-    http: httpx.AsyncClient, app: OAuthApp, tokens: Tokens, renew: Renew, *, callback: str | None = None
+    http: httpx.AsyncClient,
+    app: OAuthApp,
+    refusals: Refusals,
+    tokens: Tokens,
+    renew: Renew,
+    *,
+    callback: str | None = None,
 ) -> None:
     """Drop what the person agreed to (`DELETE /v2/oauth2/consents`), then revoke the refresh token.
 
     Before that, no more webhooks to `callback` are asked for. Dead if the grant is gone, RetryLater while Qonto does
     not answer.
     """
-    if callback is not None and await _unsubscribe(http, tokens, callback) == 401:
-        tokens = await renew()  # most often the access token has merely ended
-        await _unsubscribe(http, tokens, callback)
-    response = await _drop_consent(http, tokens)
-    if response.status_code == 401:
-        tokens = await renew()
-        response = await _drop_consent(http, tokens)
+    leaving = _Leaving(http, refusals, tokens, renew)
+    if callback is not None:
+        await _unsubscribe(leaving, callback)
+    response = await leaving.send("DELETE", "/v2/oauth2/consents")
     if response.status_code >= 500 or response.status_code == 429:
         raise RetryLater(f"Qonto does not drop the consent now: HTTP {response.status_code}")
     # Any other refusal means that there is nothing to drop.
     log.info("poster.consent_dropped", status=response.status_code)
-    await app.revoke(http, tokens.refresh)
+    await app.revoke(http, leaving.tokens.refresh)
 
 
-async def _unsubscribe(http: httpx.AsyncClient, tokens: Tokens, callback: str) -> int:
-    """Remove our subscriptions; the last status. One that stays behind sends what nobody believes any more."""
-    path, headers = "/v2/webhook_subscriptions", bearer(tokens.access)
-    try:
-        response = await http.get(path, headers=headers)
-        if response.status_code == 200:
+class _Leaving:
+    """The last calls with a grant; its tokens are renewed once, where the access token has ended or may have."""
+
+    def __init__(self, http: httpx.AsyncClient, refusals: Refusals, tokens: Tokens, renew: Renew) -> None:
+        self._http = http
+        self._refusals = refusals
+        self._renew = renew
+        self._renewed = False
+        self.tokens = tokens
+
+    async def send(self, method: str, path: str) -> httpx.Response:
+        """The answer; RetryLater without one, or without room for Qonto to refuse."""
+        while True:
+            place = await self._place()
+            status = 0
+            try:
+                response = await self._http.request(method, path, headers=bearer(self.tokens.access))
+                status = response.status_code
+            except httpx.HTTPError as error:
+                raise RetryLater(f"Qonto cannot be reached to end the access: {type(error).__name__}") from None
+            finally:
+                await place.answered(status)
+            if status != 401 or self._renewed:
+                return response
+            await self._refresh()  # most often the access token has merely ended
+
+    async def _place(self) -> Place:
+        place = None
+        if self._renewed or self.tokens.expires_at > now():
+            place = await self._refusals.reserve(self.tokens.access, "fresh" if self._renewed else "kept")
+        if place is None and not self._renewed:
+            await self._refresh()
+            place = await self._refusals.reserve(self.tokens.access, "fresh")
+        if place is None:
+            raise no_place()
+        return place
+
+    async def _refresh(self) -> None:
+        self.tokens = await self._renew()
+        self._renewed = True
+
+
+async def _unsubscribe(leaving: _Leaving, callback: str) -> None:
+    """Remove our subscriptions. One that stays behind sends what nobody believes any more."""
+    path = "/v2/webhook_subscriptions"
+    response = await leaving.send("GET", path)
+    if response.status_code == 200:
+        try:
             for ident in wire.subscriptions(response.content, callback):
-                response = await http.delete(f"{path}/{ident}", headers=headers)
-    except httpx.HTTPError as error:
-        raise RetryLater(f"Qonto cannot be reached to end its webhooks: {type(error).__name__}") from None
-    except WireError as error:
-        log.warning("poster.still_subscribed", error=str(error))
-        return 0
+                response = await leaving.send("DELETE", f"{path}/{ident}")
+        except WireError as error:
+            log.warning("poster.still_subscribed", error=str(error))
+            return
     log.info("poster.unsubscribed", status=response.status_code)
-    return response.status_code
-
-
-async def _drop_consent(http: httpx.AsyncClient, tokens: Tokens) -> httpx.Response:
-    try:
-        return await http.delete("/v2/oauth2/consents", headers=bearer(tokens.access))
-    except httpx.HTTPError as error:
-        raise RetryLater(f"Qonto cannot be reached to drop the consent: {type(error).__name__}") from None

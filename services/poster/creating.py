@@ -4,9 +4,10 @@ What each look-up and each answer allow is told in `ledger`; `tests/poster/test_
 interleaving of crash, takeover, late arrival and forgotten key.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -14,11 +15,12 @@ import structlog
 
 from common.buckets import Kept
 from common.errors import AskPerson, Refused, RetryLater, WeirError
-from common.messages import Entry, now
+from common.messages import Entry
 from services.poster.document import File
-from services.poster.lastlook import LastLook
+from services.poster.lastlook import LastLook, Wanted
 from services.poster.ledger import Doubt, Ledger, Page, State, doubt
 from services.poster.qonto import BULK_BYTES, BULK_FILES, Denied, Part, Qonto, Unknown, Uploaded
+from services.poster.reviews import AlreadyThere
 
 log = structlog.get_logger()
 
@@ -27,6 +29,9 @@ SETTLE = (0.4, 1.2, 3.0)
 LANDING = timedelta(minutes=2)
 """After so long a request that was given up on cannot arrive any more."""
 _SKEW = timedelta(minutes=2)
+PROMPT = 20.0
+"""Seconds after it was marked as sent within which an upload leaves, or it does not: who slept on the way, or waited
+for a place within the limits, does not send what others may have settled since and Qonto forgotten."""
 COMPANY = (BULK_FILES, 5, 1)
 """Files of one upload: at first, and after each time it was not answered."""
 _SILENCE = 3
@@ -43,13 +48,15 @@ class NeverArrived(WeirError):  # noqa: N818
 class Draft:
     """One document to upload: its ledger page, its size in bytes, and how to get it.
 
-    Without `load` nothing is sent: the draft is only looked for. Ends with `entry` or `error`.
+    Without `load` nothing is sent: the draft is only looked for. With `wanted`, what somebody else uploaded meanwhile
+    is looked for too. Ends with `entry` or `error`.
     """
 
     origin: str
     kept: Kept[Page]
     size: int = 0
     load: Callable[[], Awaitable[File]] | None = None
+    wanted: Wanted | None = None
     entry: Entry | None = None
     error: Exception | None = None
     note: str | None = None
@@ -99,8 +106,9 @@ class Uploads:
         """
         await self._look(workspace, drafts)
         for _ in COMPANY:
+            at = await self._ledger.clock.now()
             for draft in _pending(drafts):
-                await self._allow(draft)
+                await self._allow(draft, at)
             if not await self._send_all(workspace, list(_pending(drafts))):
                 break
             if not list(_pending(drafts)):
@@ -119,9 +127,18 @@ class Uploads:
                 found = await self._last_look.uploads(workspace, wanted)
                 for draft in rest:
                     _adopt(draft, found.get(draft.origin, []))
+                await self._look_alike(workspace, list(_pending(rest)))
         except Exception as error:  # noqa: BLE001 (who could not look does not send; the table decides)
             for draft in _pending(drafts):
                 draft.error = error
+
+    async def _look_alike(self, workspace: str, drafts: Sequence[Draft]) -> None:
+        """Leave to a person what somebody else seems to have uploaded meanwhile."""
+        wanted = {draft.origin: draft.wanted for draft in drafts if draft.wanted is not None and not draft.page.sent_at}
+        found = await self._last_look.alike(workspace, wanted) if wanted else {}
+        for draft in drafts:
+            if draft.origin in found and await self._step(draft, "withdrawn"):
+                draft.error = AlreadyThere(found[draft.origin])
 
     async def _look_since(self, workspace: str, drafts: Sequence[Draft]) -> None:
         moments = [draft.page.sent_at for draft in drafts if draft.page.sent_at is not None]
@@ -145,14 +162,15 @@ class Uploads:
             if not list(_pending(drafts)):
                 return
 
-    async def _allow(self, draft: Draft) -> None:
+    async def _allow(self, draft: Draft, at: datetime) -> None:
         """End the attempt of a draft that was not found and may not be sent (again)."""
-        page, at = draft.page, now()
+        page = draft.page
         if draft.load is None:
             if page.sent_at is None or at >= page.sent_at + LANDING:
                 draft.error = NeverArrived(f"{page.file_name} never arrived")
             else:
-                draft.error = RetryLater(f"{page.file_name} may still be on its way", delay=15.0)
+                rest = (page.sent_at + LANDING - at).total_seconds()
+                draft.error = RetryLater(f"{page.file_name} may still be on its way", delay=min(rest + 1, 15.0))
         elif page.state == "uncertain" or doubt(page, at) is Doubt.UNKNOWABLE:
             why = (
                 f"an upload of {page.file_name} was never answered and Qonto does not show it; "
@@ -191,12 +209,13 @@ class Uploads:
         loaded = [(draft, part) for draft in drafts if (part := await self._part(draft)) is not None]
         if len(loaded) > 1 and sum(len(part.data) for _, part in loaded) > BULK_BYTES:  # larger than they said
             return all([await self._send(workspace, half) for half in _halves([draft for draft, _ in loaded])])
-        ready = [(draft, part) for draft, part in loaded if await self._mark(draft)]
+        at, latest = await self._ledger.clock.now(), time.monotonic() + PROMPT
+        ready = [(draft, part) for draft, part in loaded if await self._mark(draft, at)]
         if not ready:
             return True
         sending, parts = [draft for draft, _ in ready], [part for _, part in ready]
         try:
-            answer = await self._qonto.upload(workspace, parts)
+            answer = await self._qonto.upload(workspace, parts, latest=latest)
         except Unknown as error:
             log.warning("poster.upload_unanswered", workspace=workspace, files=len(sending), error=error)
             return False
@@ -252,15 +271,15 @@ class Uploads:
         draft.note = file.note
         return Part(key=page.key, file_name=page.file_name, data=file.data, content_type=file.content_type)
 
-    async def _mark(self, draft: Draft) -> bool:
+    async def _mark(self, draft: Draft, at: datetime) -> bool:
         """Mark the draft as sent; False for a worker that was overtaken, or comes too late to send again."""
         page = draft.page
-        if doubt(page, now()) is Doubt.UNKNOWABLE:  # it was allowed a while ago
+        if doubt(page, at) is Doubt.UNKNOWABLE:  # it was allowed a while ago
             draft.error = RetryLater(f"the key of {page.file_name} may be forgotten by now", delay=1.0)
             return False
         draft.in_doubt = page.sent_at is not None
         state: State = "superseding" if page.state == "superseding" else "sent"
-        return await self._step(draft, state, sent_at=page.sent_at or now())
+        return await self._step(draft, state, sent_at=page.sent_at or at)
 
     async def _unsend(self, draft: Draft) -> bool:
         """Nothing left: take the mark back, unless an earlier sending is still in doubt."""

@@ -11,7 +11,7 @@ from common.messages import Entry
 from services.poster.claims import Claims
 from services.poster.entries import Entries
 from services.poster.job import Job
-from services.poster.ledger import Ledger, attachment_key
+from services.poster.ledger import Fenced, Ledger, attachment_key
 from services.poster.plan import PAYABLE, REJECTABLE, LinkTo, payment
 from services.poster.qonto import Denied, Missing, Part, Qonto, Unknown
 from services.poster.records import Records
@@ -116,11 +116,10 @@ class Effects:
             await self.retire(job, page.entry, note)
         elif page.entry is not None:
             why = f"{page.entry} is not Weir's; it was only let go"
-        if page.entry is not None and page.entry_kind is not None:
-            await self._claims.release(job.order.workspace, page.entry_kind, page.entry, job.order.key)
         job.kept = await self._ledger.take(
             job.ledger_key, job.kept, "withdrawn", sent_at=None, paid=False, replaced=None, **job.stamp
         )
+        await self._give_up(job)
         return why
 
     async def link(self, job: Job, target: LinkTo) -> str | None:
@@ -133,6 +132,7 @@ class Effects:
         if job.kept is not None and job.page.entry not in {None, entry.id} and job.page.state != "withdrawn":
             await self.withdraw(job, f"The bill now stands as {entry.id}")
         made = entry.origin == order.key
+        revision = job.page.revision if job.kept is not None else 0
         job.kept = await self._ledger.take(
             job.ledger_key,
             job.kept,
@@ -143,7 +143,7 @@ class Effects:
             made=made,
             document=None,
             drafted=job.document,
-            revision=job.page.revision if job.kept is not None else 0,
+            revision=max(revision, entry.revision or 0) if made else revision,
             sent_at=None,
             paid=False,
             replaced=None,
@@ -154,6 +154,8 @@ class Effects:
         except AskPerson:
             job.kept = await self._ledger.move(job.leaf, "withdrawn", entry=None, entry_kind=None, made=False)
             raise
+        if await self._claims.release(order.workspace, entry.kind, entry.id, order.key):
+            raise Fenced(f"another worker took {job.ledger_key}", delay=1.0)
         remark = None
         if entry.kind == "transaction" and not entry.attachments:
             entry, remark = await self._attach(job, entry)
@@ -161,11 +163,25 @@ class Effects:
         return remark
 
     async def abandon(self, job: Job) -> None:
-        """Give up the claim of a link that was begun and is not wanted any more."""
+        """Give up what was begun, is not wanted any more, and had no effect yet: what stood before is what there is."""
         page = job.kept.value if job.kept is not None else None
-        if page is None or not page.open or page.action != "link" or page.entry is None or page.entry_kind is None:
+        if page is None or not page.open or page.sent_at is not None:
             return
-        await self._claims.release(job.order.workspace, page.entry_kind, page.entry, job.order.key)
+        if page.state == "superseding":
+            job.kept = await self._ledger.take(job.ledger_key, job.kept, "verified", drafted=None)
+        else:
+            await self.let_go(job)
+
+    async def let_go(self, job: Job) -> None:
+        """Give up the entry a bill holds, and leave it as it is: first on the page, then the claim."""
+        if job.page.state != "withdrawn":
+            job.kept = await self._ledger.take(job.ledger_key, job.kept, "withdrawn", review=None, outcome=None)
+        await self._give_up(job)
+
+    async def _give_up(self, job: Job) -> None:
+        page = job.page
+        if page.entry is not None and page.entry_kind is not None:
+            await self._claims.release(job.order.workspace, page.entry_kind, page.entry, job.order.key)
 
     async def _target(self, job: Job, target: LinkTo) -> Entry:
         order = job.order

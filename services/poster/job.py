@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+from structlog.contextvars import bound_contextvars
 
+from common import tracing
 from common.buckets import Kept
 from common.messages import Bill, Entry, Outcome, Posting, Record, now
 from common.qonto import file_name
@@ -25,7 +27,7 @@ class Job:
     """An order with the record it is about and the ledger page as last read.
 
     `standing` is what Qonto itself showed of the entry that stands, where the mirror was behind. A job is over
-    when it has a posting, an error, or nothing to say (`silent`).
+    when it has a posting, an error, or nothing to say (`silent`). `step` is its place in the bill's trace.
     """
 
     order: Order
@@ -38,6 +40,7 @@ class Job:
     posting: Posting | None = None
     error: Exception | None = None
     silent: bool = False
+    step: tracing.Step = tracing.OFF
 
     @property
     def over(self) -> bool:
@@ -146,9 +149,11 @@ async def each(jobs: Iterable[Job], work: Callable[[Job], Awaitable[None]]) -> N
     limit = anyio.CapacityLimiter(AT_ONCE)
 
     async def one(job: Job) -> None:
+        about = {"workspace": job.order.workspace, "record": job.order.key}
         async with limit:
             try:
-                await work(job)
+                with job.step.current(), bound_contextvars(**about):
+                    await work(job)
             except Exception as error:  # noqa: BLE001 (its delivery is settled by it, by the table)
                 job.error = error
 

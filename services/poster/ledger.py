@@ -9,7 +9,7 @@ A page is the intent, written before the effect, and the proof, written after it
 Every step is a compare-and-set on the page that was read, so two workers never both take one. `sent` (and
 `superseding` with `sent_at`) is written immediately before the request leaves: a worker that was overtaken
 fails there instead of sending. The deadline lets others take over from a dead worker; it is about progress
-only. What a request that may have left did is never guessed, see `doubt`.
+only. What a request that may have left did is never guessed, see `doubt`. Times on a page are the broker's.
 """
 
 import uuid
@@ -21,8 +21,9 @@ import msgspec
 
 from common.buckets import Bucket, Kept
 from common.bus import Bus
+from common.clock import Clock
 from common.errors import Conflict, RetryLater, WeirError
-from common.messages import EntryKind, Outcome, now
+from common.messages import EntryKind, Outcome
 
 State = Literal["claimed", "sent", "verified", "linked", "superseding", "withdrawn", "failed", "uncertain"]
 
@@ -109,6 +110,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether an entry stands in Qonto for the bill."""
         return self.state in {"verified", "linked"}
 
+    def holds(self, entry: str) -> bool:
+        """Whether the bill holds the entry, be it on its way there or about to be replaced."""
+        return self.state != "withdrawn" and entry in {self.entry, self.replaced}
+
     def held_by_other(self, me: str, at: datetime) -> bool:
         """Whether another worker may still be at it."""
         return self.open and self.owner != me and self.deadline > at
@@ -155,6 +160,7 @@ class Ledger:
     def __init__(self, bus: Bus, me: str) -> None:
         self._bucket = Bucket(bus, "idempotency", Page)
         self._me = me
+        self.clock = Clock(bus)
 
     @staticmethod
     def key(workspace: str, realm: str, bill: str) -> str:
@@ -165,11 +171,11 @@ class Ledger:
         """The page, or None for a bill never acted on."""
         return await self._bucket.get(key)
 
-    def respect(self, key: str, kept: Kept[Page] | None) -> Page | None:
+    async def respect(self, key: str, kept: Kept[Page] | None) -> Page | None:
         """The page, if nobody else may still be at it; else RetryLater with the rest of their deadline."""
         if kept is None:
             return None
-        at = now()
+        at = await self.clock.about()
         if kept.value.held_by_other(self._me, at):
             rest = (kept.value.deadline - at).total_seconds()
             raise RetryLater(f"another worker holds {key}", delay=min(rest + 0.5, LEASE.total_seconds()))
@@ -180,7 +186,7 @@ class Ledger:
 
         RetryLater with the rest of the deadline while another worker holds the page, Fenced on a lost race.
         """
-        page = self.respect(name, kept)
+        page = await self.respect(name, kept)
         return await self._write(
             name,
             kept,
@@ -190,7 +196,7 @@ class Ledger:
                 **{
                     "epoch": page.epoch + 1 if page is not None else 1,
                     "owner": self._me,
-                    "deadline": now() + LEASE,
+                    "deadline": await self.clock.about() + LEASE,
                     "revision": page.revision if page is not None else 0,
                     **changes,
                 },
@@ -199,7 +205,8 @@ class Ledger:
 
     async def move(self, kept: Kept[Page], state: State, **changes: Any) -> Kept[Page]:
         """The next step of work this worker holds; Fenced if somebody else took it."""
-        return await self._write(kept.key, kept, step(kept.value, state, deadline=now() + LEASE, **changes))
+        deadline = await self.clock.about() + LEASE
+        return await self._write(kept.key, kept, step(kept.value, state, deadline=deadline, **changes))
 
     async def _write(self, key: str, kept: Kept[Page] | None, page: Page) -> Kept[Page]:
         try:

@@ -21,6 +21,7 @@ import structlog
 from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
+from common.http import measured
 from common.subjects import Span
 
 log = structlog.get_logger()
@@ -122,7 +123,8 @@ def keep_within_limits(http: httpx.AsyncClient, bus: Bus) -> Pace:
 
     async def wait(request: httpx.Request) -> None:
         if not request.extensions.get(ADMITTED):
-            await pace.wait()
+            with measured(request, "qonto"):
+                await pace.wait()
 
     hooks = http.event_hooks
     http.event_hooks = {**hooks, "request": [*hooks["request"], wait]}

@@ -26,8 +26,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     its end, `full_at` when all of it was last compared. `total` is how many entries Qonto then said there are and
     `newest` when the youngest of them was created: a total that has moved by anything but what was created since
     tells that something vanished; `doubted_at` is when all was last compared for that reason. `state` is that of
-    the bank account when it was last listed, at `listed_at`. `damaged` are the complaints about unreadable entries
-    that the owner knows of.
+    the bank account when it was last listed, at `listed_at`.
     """
 
     seen_until: datetime = BEGINNING
@@ -38,7 +37,6 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     newest: datetime = BEGINNING
     state: str | None = None
     listed_at: datetime = BEGINNING
-    damaged: tuple[str, ...] = ()
 
     def expects(self, total: int | None, created: int) -> bool:
         """Whether `total` is what `created` new entries explain; True where nothing can be said."""

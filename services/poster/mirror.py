@@ -21,11 +21,13 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
 from common.lease import lease
-from common.messages import Entry, EntryKind, Mirror, Mirrored, Notice, now
+from common.messages import Entry, EntryKind, Mirror, Mirrored, now
 from common.wire import WireError
+from services.poster.comparison import Comparison
+from services.poster.damage import Damage
 from services.poster.entries import Entries
 from services.poster.lists import BEGINNING, Fetch, Marker, changes, covers, created_after
-from services.poster.qonto import Denied, Listed, Missing, Qonto
+from services.poster.qonto import Denied, Listed, Missing, Qonto, Unreadable
 from services.poster.readback import ReadBack
 from services.poster.subscriptions import Subscriptions
 from services.poster.unread import Unread
@@ -38,8 +40,6 @@ FULL_AGAIN = timedelta(minutes=10)
 """The least time between two comparisons of everything because a total looked wrong."""
 RELIST = timedelta(hours=6)
 """The longest time that accounts are trusted to be as they were, and one that did not move is not listed."""
-TOLD = 200
-"""Unreadable entries of a list that are remembered, so that each is told once."""
 _WAIT = 20.0
 """Seconds a call waits for a pass of another instance."""
 
@@ -96,12 +96,14 @@ class _Pass:
         self._bus = bus
         self._qonto = qonto
         self._workspace = workspace
+        self._organization = organization
         self._home = f"{workspace}.{subjects.token(organization, 'organization')}"
         self._markers = Bucket(bus, "markers", Marker)
         self._accounts = Bucket(bus, "markers", Accounts)
         self._entries = Entries(bus)
         self._read_back = ReadBack(bus)
         self._unread = Unread(bus, f"{self._home}.unread")
+        self._damage = Damage(bus, workspace)
         self._begun = now()
         self._met: set[str] = set()
         self._changed = 0
@@ -109,6 +111,7 @@ class _Pass:
     async def run(self) -> int:
         """Read what changed; how many entries are new or different."""
         await self._unread.load()
+        await self._damage.load()
         invoices = await self._list("invoices", self._invoices)
         if await self._bring_up(invoices):
             await self._compare("invoice", [invoices])
@@ -169,7 +172,7 @@ class _Pass:
         if page is None or not covers(page, since):
             fresh = await self._walk(one, since)
             page = await one.fetch(None, 1)
-        await self._take(one, page)
+        await self._take(page)
         fresh |= created_after(page.entries, one.marker.newest)
         one.total = page.total
         one.newest = max([one.marker.newest, *(entry.created_at for entry in page.entries if entry.created_at)])
@@ -188,30 +191,23 @@ class _Pass:
         await self._keep(one, now_read)
         return suspicious
 
-    async def _walk(self, one: _List, since: datetime, *, met: set[str] | None = None) -> set[str]:
-        """Read all that changed from `since` on; the ids of what was created since the list was last read.
-
-        With `met`, it is filled with every id, and the marker stays as it is; else that moves with each page.
-        """
+    async def _walk(self, one: _List, since: datetime) -> set[str]:
+        """Read all that changed from `since` on, the marker after each page; the ids of what was created since."""
         fresh: set[str] = set()
         async for page, reached in changes(one.fetch, since):
-            await self._take(one, page)
+            await self._take(page)
             fresh |= created_after(page.entries, one.marker.newest) if one.marker.whole else set()
-            if met is not None:
-                met.update(entry.id for entry in page.entries)
-            elif reached > one.marker.seen_until:
+            if reached > one.marker.seen_until:
                 await self._keep(one, replace(one.marker, seen_until=reached))
         return fresh
 
-    async def _take(self, one: _List, page: Listed) -> None:
+    async def _take(self, page: Listed) -> None:
         self._changed += await self._entries.publish(page.entries) if page.entries else 0
         await self._read_back.check(page.entries)
         self._unread.note(page.entries)
         self._met.update(entry.id for entry in page.entries if entry.kind == "invoice" and entry.analyzed_at is None)
-        news = [why for why in page.unreadable if why not in one.marker.damaged]
-        if news:
-            await self._tell(news)
-            await self._keep(one, replace(one.marker, damaged=(*one.marker.damaged, *news)[-TOLD:]))
+        await self._damage.read(page.entries)
+        await self._damage.met(page.unreadable)
 
     async def _keep(self, one: _List, marker: Marker) -> None:
         await self._markers.put(one.key, marker)
@@ -219,59 +215,61 @@ class _Pass:
 
     async def _compare(self, kind: EntryKind, lists: list[_List]) -> None:
         """Read everything, and look for what was not met."""
-        met: set[str] = set()
-        for one in lists:
-            try:
-                await self._walk(one, BEGINNING, met=met)
-            except (Denied, Missing) as error:  # most likely an account that was closed: nothing can be told apart
-                log.warning("poster.not_compared", workspace=self._workspace, list=one.key, error=error)
-                return
-        pattern = f"{self._bus.region}.entry.{self._workspace}.{kind}.*"
-        vanished = 0
-        for name in await self._bus.subjects(self._bus.topology.entries, pattern):
-            ident = name.rpartition(".")[2]
-            if ident not in met:
-                vanished += await self._look_again(kind, ident)
+
+        async def look_again(ident: str) -> int:
+            return await self._look_again(kind, ident)
+
+        comparison = Comparison(self._bus, self._workspace, self._organization, self._home, kind)
+        try:
+            found = await comparison.run([one.fetch for one in lists], self._take, look_again)
+        except (Denied, Missing) as error:  # most likely an account that was closed: nothing can be told apart
+            log.warning("poster.not_compared", workspace=self._workspace, kind=kind, error=error)
+            for one in lists:
+                await self._keep(one, replace(one.marker, full_at=self._begun))
+            return
+        for ident in await self._damage.unmet(kind, found.damaged, whole=found.whole):
+            await self._look_again(kind, ident)
         for one in lists:
             compared = replace(one.marker, full_at=self._begun)
-            if one.marker.whole and one.newest > BEGINNING:
+            if found.whole and one.marker.whole and one.newest > BEGINNING:
                 compared = replace(compared, total=one.total, newest=one.newest)
             await self._keep(one, compared)
-        log.info("poster.compared", workspace=self._workspace, kind=kind, entries=len(met), vanished=vanished)
+        log.info(
+            "poster.compared",
+            workspace=self._workspace,
+            kind=kind,
+            entries=found.entries,
+            vanished=found.vanished,
+            whole=found.whole,
+        )
 
     async def _look_again(self, kind: EntryKind, ident: str) -> int:
         """Ask for one entry: publish it as it is, or that it is gone; 1 if it is gone since."""
         name = subjects.entry(self._bus.region, self._workspace, kind, ident)
         stored = (await self._bus.latest(self._bus.topology.entries, [name], Entry)).get(name)
-        if stored is None or stored.message.deleted:
+        if (stored is None or stored.message.deleted) and not self._damage.stands(kind, ident):
             return 0
         try:
             read = self._qonto.invoice if kind == "invoice" else self._qonto.transaction
             present = [await read(self._workspace, ident)]
         except Missing:
-            tombstone = replace(stored.message, deleted=True, updated_at=now())
+            await self._damage.gone(kind, ident)
+            if stored is None or stored.message.deleted:
+                return 0
+            # Of the same moment as what is buried: should Qonto show that again, it counts.
+            tombstone = replace(stored.message, deleted=True)
             self._unread.note([tombstone])
             gone = await self._entries.publish([tombstone])
             self._changed += gone
             return gone
-        except (Denied, WireError) as error:
+        except Denied as error:
             log.warning("poster.entry_unknown", workspace=self._workspace, kind=kind, entry=ident, error=error)
             return 0
+        except WireError as error:
+            await self._damage.met([Unreadable(kind=kind, why=str(error), id=ident)])
+            return 0
+        await self._damage.read(present)
         self._changed += await self._entries.publish(present)
         await self._read_back.check(present)
         self._unread.note(present)
         return 0
-
-    async def _tell(self, unreadable: list[str]) -> None:
-        for why in unreadable:
-            log.error("poster.entry_unreadable", workspace=self._workspace, why=why)
-            await self._bus.notify(
-                Notice(
-                    workspace=self._workspace,
-                    kind="failed",
-                    at=now(),
-                    why=f"an entry of Qonto cannot be read and is left out: {why}",
-                    provider="qonto",
-                ),
-                key=f"unreadable-{self._workspace}-{why}",
-            )

@@ -103,7 +103,7 @@ def examine(data: bytes, declared: str) -> Paper:
 
 def megabytes(size: int) -> str:
     """A size as people read it."""
-    return f"{size / 1024**2:.1f} MB"
+    return f"{size / 1_000_000:.1f} MB"
 
 
 def _pdf_flaw(data: bytes) -> str | None:

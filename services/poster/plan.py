@@ -123,7 +123,7 @@ def plan(page: Page | None, order: Order, record: Record, document: str | None, 
     """
     if page is not None and order.record_seq < page.record_seq:
         return Stale("a newer version of the bill was already acted on")
-    if page is not None and page.settled and page.review == order.id and order.entry not in {None, page.entry}:
+    if page is not None and page.review == order.id and _answered_otherwise(page, order):
         return Stale("another answer to the same review was carried out")
     if record.content_hash != order.record_hash:
         return Stale("the bill changed since; the decision on its newer version follows")
@@ -143,9 +143,22 @@ def plan(page: Page | None, order: Order, record: Record, document: str | None, 
     return _settled(page, order, document, standing)
 
 
+def _answered_otherwise(page: Page, order: Order) -> bool:
+    """Whether the review that `order` answers was answered before, by something else that was carried out."""
+    if page.settled:
+        match order.action:
+            case "link":
+                return order.entry != page.entry
+            case "create":
+                return page.action == "link"
+            case _:
+                return True
+    return page.outcome == "withdrawn" and order.action != "withdraw"
+
+
 def _held(page: Page, order: Order, document: str | None) -> bool:
-    """Whether a person took this very document back, and none has answered since."""
-    undone = page.state == "withdrawn" and page.undone is not None and page.undone == document
+    """Whether a person took this very document back, or is about to, and none has answered since."""
+    undone = page.undone is not None and page.undone == document and (page.state == "withdrawn" or page.settled)
     return undone and order.by is None and order.action in {"create", "link"}
 
 

@@ -7,9 +7,10 @@ goes on.
 
 from collections.abc import Sequence
 
+from common import subjects, tracing
 from common.bus import Bus
-from common.consume import Delivery
-from common.errors import AskPerson, NotConnected, RetryLater, backoff
+from common.delivery import Delivery
+from common.errors import AskPerson, NotConnected, Refused, RetryLater, backoff
 from common.messages import Decision
 from services.poster.claims import Claims
 from services.poster.effects import Effects
@@ -36,6 +37,7 @@ class Poster:
 
     def __init__(self, bus: Bus, qonto: Qonto, part: str) -> None:
         claims = Claims(bus)
+        self._bus = bus
         self._qonto = qonto
         self._ledger = Ledger(bus, f"{bus.instance}.{part}")
         self._entries = Entries(bus)
@@ -50,25 +52,71 @@ class Poster:
 
     async def handle(self, deliveries: Sequence[Delivery[Decision]]) -> None:
         """Carry a batch of decisions out; each delivery is settled by what became of its own."""
-        for wave in _waves(deliveries):
-            jobs = await self.carry_out([Order.of(delivery.message) for delivery in wave])
-            acted = [job.order for job in jobs if job.posting is not None and job.posting.outcome != "stale"]
-            await self._reviews.supersede(acted)
-            await self._read_back.after(jobs)
+        for wave in _waves([delivery for delivery in deliveries if await self._belongs(delivery)]):
+            orders = [Order.of(delivery.message) for delivery in wave]
+            jobs = await self.carry_out(orders, [delivery.trace for delivery in wave])
+            try:
+                await self._follow_up(jobs)
+            except Exception:  # noqa: BLE001 (whose fault it is shows when each goes alone)
+                await each(jobs, lambda job: self._follow_up([job]))
             for delivery, job in zip(wave, jobs, strict=True):
-                if job.error is None:
-                    await delivery.done()
-                elif isinstance(job.error, NotConnected):
-                    await delivery.failed(RetryLater(str(job.error), pause(delivery.attempt)))
-                elif isinstance(job.error, AskPerson):
-                    await self._reviews.ask(job.order, job.error, job.record)
-                    await delivery.done()
-                else:
-                    await delivery.failed(job.error)
+                try:
+                    with job.step.current():
+                        await self._settle(delivery, job)
+                except Exception as error:  # noqa: BLE001 (the table decides; the others are not held up)
+                    await delivery.failed(error)
 
-    async def carry_out(self, orders: Sequence[Order]) -> list[Job]:
-        """Carry orders of different bills out; one job each, in the same order, each of them over."""
-        jobs = [Job(order=order) for order in orders]
+    async def _follow_up(self, jobs: Sequence[Job]) -> None:
+        """Bring what people were asked in line with what was done."""
+        acted = [job.order for job in jobs if job.posting is not None and job.posting.outcome != "stale"]
+        await self._reviews.supersede(acted)
+        await self._read_back.after(jobs)
+
+    async def _settle(self, delivery: Delivery[Decision], job: Job) -> None:
+        match job.error:
+            case None:
+                await delivery.done()
+            case NotConnected() as error:
+                error.delay = pause(delivery.attempt)
+                await delivery.failed(error)
+            case AskPerson() as error:
+                await self._reviews.ask(job.order, error, job.record)
+                await delivery.done()
+            case error:
+                await delivery.failed(error)
+
+    async def _belongs(self, delivery: Delivery[Decision]) -> bool:
+        """Whether a decision is about the bill that its subject names; else it is given up, whatever it says."""
+        decision = delivery.message
+        try:
+            name = subjects.decision(self._bus.region, decision.workspace, decision.key)
+        except subjects.BadTokenError as error:
+            name = str(error)
+        if name == delivery.subject:
+            return True
+        await delivery.failed(Refused(f"a decision on another subject than that of its bill: {name}", field="bill"))
+        return False
+
+    async def carry_out(
+        self, orders: Sequence[Order], traces: Sequence[str | None] | None = None, *, about: str | None = None
+    ) -> list[Job]:
+        """Carry orders of different bills out; one job each, in the same order, each of them over.
+
+        `traces` are those that the orders continue, `about` one more that they are about.
+        """
+        continued = zip(orders, traces or [None] * len(orders), strict=True)
+        jobs = [Job(order=order, step=_traced(order, trace, about)) for order, trace in continued]
+        try:
+            await self._carry_out(jobs)
+        finally:
+            for job in jobs:
+                job.step.note({"outcome": job.posting.outcome if job.posting is not None else None})
+                if job.error is not None:
+                    job.step.failed(job.error)
+                job.step.end()
+        return jobs
+
+    async def _carry_out(self, jobs: list[Job]) -> None:
         await self._records.fill(jobs)
         for _ in range(ROUNDS):
             open_jobs = [job for job in jobs if not job.over]
@@ -78,15 +126,16 @@ class Poster:
         for job in jobs:
             if not job.over:
                 job.error = RetryLater(f"bill {job.order.key} keeps changing", delay=5.0)
+        await each([job for job in jobs if isinstance(job.error, AskPerson)], self._effects.abandon)
+        for job in jobs:
             if job.error is not None:
                 await self._telling.failed(job, job.error)
-        return jobs
 
     async def _plan(self, job: Job) -> None:
         if job.record is None:
             raise RetryLater(f"bill {job.order.key} is not in the records yet")
         job.kept = await self._ledger.read(job.ledger_key)
-        page = self._ledger.respect(job.ledger_key, job.kept)
+        page = await self._ledger.respect(job.ledger_key, job.kept)
         job.entry = None
         if page is not None and job.standing is not None and job.standing.id == page.entry:
             job.entry = job.standing
@@ -139,10 +188,21 @@ class Poster:
 
     async def _link(self, job: Job, target: LinkTo) -> None:
         remark = await self._effects.link(job, target)
-        if job.entry is not None and await self._effects.pay(job, job.entry) is not None:
-            await self._effects.see(job)
-            remark = "; ".join(part for part in (remark, "marked as paid") if part)
+        forbidden: AskPerson | None = None
+        try:
+            if job.entry is not None and await self._effects.pay(job, job.entry) is not None:
+                await self._effects.see(job)
+                remark = "; ".join(part for part in (remark, "marked as paid") if part)
+        except AskPerson as error:
+            forbidden = error  # it stands for the bill all the same
         await self._telling.settle(job, "linked", remark)
+        job.error = forbidden
+
+
+def _traced(order: Order, trace: str | None, about: str | None) -> tracing.Step:
+    """The step that carries an order out."""
+    said = {"workspace": order.workspace, "record": order.key, "action": order.action}
+    return tracing.begin("poster.carry_out", said, parent=trace, links=[about], root=True)
 
 
 def pause(attempt: int) -> float:

@@ -5,6 +5,8 @@ Reads are repeated until answered. Writes are sent once, and their outcome is on
 look before anything else). Pages: supplier invoices, transactions, attachments, errors, rate limitations.
 """
 
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NoReturn
@@ -18,7 +20,7 @@ from common import http as transport
 from common import qonto as wire
 from common.connections import Connections, Grant
 from common.errors import RetryLater, WeirError
-from common.messages import Entry
+from common.messages import Entry, EntryKind
 from common.wire import WireError
 from services.poster.connection import bearer, needed
 from services.poster.limits import ADMITTED, Pace, Place, Refusals, no_place
@@ -56,16 +58,34 @@ class Denied(WeirError):  # noqa: N818
         self.code = first.code
 
 
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of a list that cannot be understood, and why; `id` is None where not even that can be read.
+
+    `outline` is what is left of it.
+    """
+
+    kind: EntryKind
+    why: str
+    id: str | None = None
+    outline: Entry | None = None
+
+
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a list; `unreadable` tells what could not be understood and was left out.
+    """One page of a list; `unreadable` are those that could not be understood and were left out.
 
     `total` is how many there are on all pages, None if Qonto does not say.
     """
 
     entries: list[Entry]
     last: bool
-    unreadable: list[str]
+    unreadable: list[Unreadable]
     total: int | None = None
+
+    @property
+    def traces(self) -> list[Entry]:
+        """The entries, and of uploads of ours that cannot be read the outlines: they are there all the same."""
+        outlines = [one.outline for one in self.unreadable if one.outline is not None and one.outline.origin]
+        return [*self.entries, *outlines]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +130,17 @@ class Qonto:
         body = await self._read(workspace, f"/v2/supplier_invoices/{ident}")
         return wire.invoice(wire.single(body, "supplier_invoice"), workspace)
 
+    async def trace(self, workspace: str, ident: str) -> Entry:
+        """One supplier invoice, or the outline of one that cannot be read; Missing if it is gone."""
+        raw = wire.single(await self._read(workspace, f"/v2/supplier_invoices/{ident}"), "supplier_invoice")
+        try:
+            return wire.invoice(raw, workspace)
+        except WireError:
+            outline = wire.outline(raw, workspace, "invoice")
+            if outline is None:
+                raise
+            return outline
+
     async def transaction(self, workspace: str, ident: str) -> Entry:
         """One transaction with its attachments; Missing if it is gone."""
         body = await self._read(workspace, f"/v2/transactions/{ident}", {"includes[]": "attachments"})
@@ -133,30 +164,20 @@ class Qonto:
         if created_from is not None:
             query["filter[created_at_from]"] = _instant(created_from)
         body = await self._read(workspace, "/v2/supplier_invoices", query)
-        return _listed(body, "supplier_invoices", lambda raw: wire.invoice(raw, workspace))
+        return _listed(body, "supplier_invoices", "invoice", workspace, lambda raw: wire.invoice(raw, workspace))
 
     async def created_since(self, workspace: str, moment: datetime) -> AsyncIterator[Entry]:
-        """Every supplier invoice created since `moment`, straight from the list (no search index)."""
+        """Every supplier invoice created since `moment`, straight from the list (no search index).
+
+        Of an upload of ours that cannot be read, its outline.
+        """
         page = 1
         while True:
             listed = await self.invoices(workspace, page=page, created_from=moment)
-            for entry in listed.entries:
+            for entry in listed.traces:
                 yield entry
             if listed.last:
                 return
-            page += 1
-
-    async def named(self, workspace: str, part: str) -> list[Entry]:
-        """Supplier invoices whose file name contains `part`, by Qonto's search; callers compare names themselves."""
-        found: list[Entry] = []
-        page = 1
-        while True:
-            query = {"query": part, "query_fields": "file_name", "page": page, "per_page": PER_PAGE}
-            body = await self._read(workspace, "/v2/supplier_invoices", query)
-            listed = _listed(body, "supplier_invoices", lambda raw: wire.invoice(raw, workspace))
-            found += [entry for entry in listed.entries if part in (entry.file_name or "")]
-            if listed.last:
-                return found
             page += 1
 
     async def transactions(
@@ -180,11 +201,14 @@ class Qonto:
             query["updated_at_from"] = _instant(updated_from)
         body = await self._read(workspace, "/v2/transactions", query)
         organization = await self._connections.account(workspace) or ""
-        return _listed(body, "transactions", lambda raw: wire.transaction(raw, workspace, organization))
+        return _listed(
+            body, "transactions", "transaction", workspace, lambda raw: wire.transaction(raw, workspace, organization)
+        )
 
-    async def upload(self, workspace: str, parts: Sequence[Part]) -> Uploaded:
+    async def upload(self, workspace: str, parts: Sequence[Part], *, latest: float = math.inf) -> Uploaded:
         """Upload at most BULK_FILES files of at most BULK_BYTES together.
 
+        NotSent if it cannot leave before `latest`, an instant of time.monotonic().
         Qonto pairs a file with the key that follows it, so the parts go out in exactly that order.
         """
         files: list[tuple[str, Any]] = []
@@ -192,7 +216,7 @@ class Qonto:
             files.append(("supplier_invoices[][file]", (part.file_name, part.data, part.content_type)))
             files.append(("supplier_invoices[][idempotency_key]", (None, part.key)))
         files.append(("source", (None, "integration")))
-        body = await self._write(workspace, "POST", "/v2/supplier_invoices/bulk", files=files)
+        body = await self._write(workspace, "POST", "/v2/supplier_invoices/bulk", latest=latest, files=files)
         try:
             answer = wire.uploaded(body)
             entries = [wire.invoice(raw, workspace) for raw in answer.invoices]
@@ -283,14 +307,21 @@ class Qonto:
             await self._complain(workspace, response, grant)
 
     async def _write(
-        self, workspace: str, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        workspace: str,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        latest: float = math.inf,
+        **options: Any,
     ) -> bytes:
         rejected: str | None = None
         while True:
             grant, place = await self._granted(workspace, rejected)
             status = 0
             try:
-                response = await self._send(method, path, {**bearer(grant.access), **(headers or {})}, options)
+                response = await self._send(method, path, {**bearer(grant.access), **(headers or {})}, latest, options)
                 status = response.status_code
             finally:
                 await place.answered(status)
@@ -306,12 +337,14 @@ class Qonto:
             await self._complain(workspace, response, grant)
 
     async def _send(
-        self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]
+        self, method: str, path: str, headers: Mapping[str, str], latest: float, options: Mapping[str, Any]
     ) -> httpx.Response:
         try:
             await self._pace.wait()  # not on the time of the call: what waits here was surely not sent
         except RetryLater as error:
             raise NotSent(str(error)) from None
+        if time.monotonic() > latest:
+            raise NotSent("it waited too long for its turn", 1.0)
         try:
             with anyio.fail_after(WRITE_TIMEOUT):
                 return await self._http.request(method, path, headers=headers, extensions={ADMITTED: True}, **options)
@@ -360,14 +393,16 @@ class Qonto:
         raise Denied(status, problems)
 
 
-def _listed(body: bytes, key: str, entry: Callable[[msgspec.Raw], Entry]) -> Listed:
+def _listed(body: bytes, key: str, kind: EntryKind, workspace: str, entry: Callable[[msgspec.Raw], Entry]) -> Listed:
     page = wire.page(body, key)
-    entries, unreadable = [], []
+    entries: list[Entry] = []
+    unreadable: list[Unreadable] = []
     for raw in page.items:
         try:
             entries.append(entry(raw))
         except WireError as error:
-            unreadable.append(str(error))
+            left = wire.outline(raw, workspace, kind)
+            unreadable.append(Unreadable(kind=kind, why=str(error), id=left.id if left else None, outline=left))
     # Without a word about the next page, a full one may not be the last.
     last = page.next_page is None and (page.total is not None or len(page.items) < PER_PAGE)
     return Listed(entries=entries, last=last, unreadable=unreadable, total=page.total)

@@ -5,8 +5,8 @@ from datetime import date
 from common import subjects
 from common.buckets import Documents
 from common.bus import Bus
-from common.errors import RetryLater
-from common.messages import Company, Record, RecordKind, Vendor, now
+from common.errors import Refused, RetryLater
+from common.messages import Bill, Company, Record, RecordKind, Vendor, now
 from services.poster.document import File, Papers
 from services.poster.job import Job, each
 from services.poster.plan import Order, paid_on
@@ -25,7 +25,13 @@ class Records:
         found = await self._bus.latest(self._bus.topology.records, names, Record)
         for name, job in names.items():
             stored = found.get(name)
-            if stored is None or stored.sequence < job.order.record_seq:
+            if stored is None and (there := await self._bus.placed(self._bus.topology.records, [name])):
+                job.error = Refused(
+                    f"record {there[name].sequence} of bill {job.order.key} cannot be read",
+                    field="record",
+                    fix="bring this poster up to date, then retry",
+                )
+            elif stored is None or stored.sequence < job.order.record_seq:
                 job.error = RetryLater(f"bill {job.order.key} is not in the records yet")
             else:
                 job.record = stored.message
@@ -51,15 +57,19 @@ class Records:
         """The bill's document."""
         if job.record is None or job.bill is None:
             raise RetryLater(f"bill {job.order.key} is not there")
-        order = job.order
-        names = [self._subject(order, "vendor", f"{order.realm}-{job.bill.vendor.id}")]
+        return await self.paper(job.record, job.bill)
+
+    async def paper(self, record: Record, bill: Bill) -> File:
+        """The document of a bill and its record."""
+        vendor_key = f"{record.realm}-{bill.vendor.id}"
+        names = [subjects.record(self._bus.region, record.workspace, "vendor", vendor_key)]
         vendors = await self._bus.latest(self._bus.topology.records, names, Record)
-        pattern = f"{self._bus.region}.record.{order.workspace}.company.*"
+        pattern = f"{self._bus.region}.record.{record.workspace}.company.*"
         company = await self._bus.newest(self._bus.topology.records, pattern, Record)
         vendor = next((stored.message.body for stored in vendors.values()), None)
-        buyer = company.message.body if company is not None and company.message.realm == order.realm else None
+        buyer = company.message.body if company is not None and company.message.realm == record.realm else None
         return await self._papers.file(
-            job.record,
+            record,
             vendor if isinstance(vendor, Vendor) else None,
             buyer if isinstance(buyer, Company) else None,
         )

@@ -18,6 +18,7 @@ from fpdf.enums import TextDirection
 from fpdf.fonts import TTFFont
 
 from common.messages import Address, Bill, BillLine, Company, Record, TaxLine, Vendor, VendorCredit
+from services.poster.everyday import cut, everyday
 from services.poster.letters import FEATURES, LATIN, Run, clean, runs
 from services.poster.words import Words, words_of
 
@@ -52,7 +53,7 @@ def pdf(record: Record, vendor: Vendor | None, company: Company | None) -> bytes
     """The PDF of a bill or credit: supplier, buyer, number, dates, lines, tax by rate, total, where it comes from."""
     if not isinstance(record.body, Bill | VendorCredit):
         raise TypeError(f"{record.key} is no bill")
-    sheet = _Sheet(record, record.body, words_of(company))
+    sheet = _Sheet(record, record.body, words_of(company), latin=everyday(record.body, vendor, company))
     below = max(sheet.parties(vendor, company), sheet.facts())
     below = sheet.lines(below + 10)
     sheet.totals(below + 5)
@@ -64,7 +65,7 @@ def pdf(record: Record, vendor: Vendor | None, company: Company | None) -> bytes
 class _Sheet(FPDF):
     """The document being drawn."""
 
-    def __init__(self, record: Record, bill: Shown, words: Words) -> None:
+    def __init__(self, record: Record, bill: Shown, words: Words, *, latin: bool) -> None:
         super().__init__(format="A4")
         self._record = record
         self._bill = bill
@@ -73,8 +74,12 @@ class _Sheet(FPDF):
         self.set_auto_page_break(False)
         self.set_margins(_LEFT, _TOP, _WIDTH - _RIGHT)
         self.c_margin = 0
-        self.add_font(LATIN, "", font_roboto.Roboto)
-        self.add_font(LATIN, "B", font_roboto.RobotoMedium)
+        for style, file in (("", font_roboto.Roboto), ("B", font_roboto.RobotoMedium)):
+            if latin:  # `add_font` takes names of files only, fontTools beneath it takes open ones too
+                key = f"{LATIN.lower()}{style}"
+                self.fonts[key] = TTFFont(self, cut(file), key, style)  # type: ignore[arg-type]
+            else:
+                self.add_font(LATIN, style, file)
         self._describe()
         self._page()
 

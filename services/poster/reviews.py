@@ -5,21 +5,39 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import nats.js.errors
 import structlog
 
 from common import codec, subjects
-from common.bus import Bus, Stored
-from common.consume import Delivery
+from common.bus import Bus
+from common.delivery import Delivery
 from common.errors import AskPerson, Refused
-from common.messages import Bill, Record, Ref, ReviewClosed, ReviewOutcome, ReviewRequested, now
+from common.messages import Bill, Candidate, Entry, Record, Ref, ReviewClosed, ReviewOutcome, ReviewRequested, now
 from common.quickbooks import NO_CURRENCY
+from common.reading import Stored
+from common.reviews import rejection
 from services.poster.plan import Order
 
 log = structlog.get_logger()
 
 READ_BACK = "read-back differs"
 """The gate of questions about how Qonto read a document; they stay while the entry stands, see `readback`."""
+
+
+class AlreadyThere(AskPerson):
+    """Somebody else put what seems to be the bill's document into Qonto."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        named = ", ".join(entry.id for entry in entries)
+        why = (
+            f"Qonto has taken in invoice {named} with the bill's number, amount and supplier; "
+            "link it, or answer create to upload the bill all the same"
+        )
+        super().__init__("already in Qonto", why)
+        self.candidates = tuple(
+            Candidate(entry=entry.id, kind="invoice", score=0.0, fields={}, alike=True) for entry in entries
+        )
 
 
 class Reviews:
@@ -54,9 +72,13 @@ class Reviews:
             sequence = int(found.seq or 0)
 
     async def ask(self, order: Order, error: AskPerson, record: Record | None) -> None:
-        """Raise a review for what only a person can decide; the same question of the same order once."""
+        """Raise a review for what only a person can decide.
+
+        The same question of the same order once while it is open, and never again once a person refused.
+        """
         source = order.source
         body = record.body if record is not None else None
+        found = error.candidates if isinstance(error, AlreadyThere) else ()
         request = ReviewRequested(
             review=review_id(order.id, error.gate),
             workspace=order.workspace,
@@ -69,16 +91,43 @@ class Reviews:
             gate=error.gate,
             counterfactual=source.counterfactual,
             readiness=source.readiness,
-            candidates=source.candidates,
+            candidates=(*found, *(one for one in source.candidates if one.entry not in {new.entry for new in found})),
         )
-        await self.publish(request)
+        asked = await self._last(request)
+        if asked is None:
+            await self.publish(request)
+        elif (closed := await self.closing(asked)) is not None and closed.outcome != "refused":
+            await self.publish(request, after=asked.sequence)
 
-    async def publish(self, request: ReviewRequested) -> None:
-        """Put a question on the public subject."""
+    async def _last(self, request: ReviewRequested) -> Stored[ReviewRequested] | None:
+        """When this very question was last asked."""
+        name = self._where(request)
+        found: Stored[ReviewRequested] | None = None
+        sequence = 0
+        while True:
+            try:
+                raw = await self._bus.js.get_msg(self._stream, seq=sequence + 1, subject=name, next=True)
+            except nats.js.errors.NotFoundError:
+                return found
+            sequence = int(raw.seq or 0)
+            try:
+                asked = codec.decode(raw.data or b"", ReviewRequested)
+            except msgspec.MsgspecError as error:
+                log.warning("poster.review_unreadable", subject=name, sequence=sequence, error=error)
+                continue
+            if asked.review == request.review:
+                found = Stored(name, sequence, asked)
+
+    async def publish(self, request: ReviewRequested, *, after: int = 0) -> None:
+        """Put a question on the public subject; `after` is where it stands there already, if it does."""
+        name, identity = self._where(request), f"requested-{request.review}-{after}"
+        await self._bus.publish(name, request, stream=self._stream, key=identity)
         key = f"{request.realm}-{request.bill}"
-        name = subjects.review(self._bus.region, "requested", request.workspace, key)
-        await self._bus.publish(name, request, stream=self._stream, key=f"requested-{request.review}")
         log.info("poster.review_asked", workspace=request.workspace, bill=key, gate=request.gate)
+
+    def _where(self, request: ReviewRequested) -> str:
+        key = f"{request.realm}-{request.bill}"
+        return subjects.review(self._bus.region, "requested", request.workspace, key)
 
     async def close(
         self,
@@ -120,7 +169,7 @@ class Reviews:
             by=by,
             why=why,
         )
-        await self._close(closed, f"rejected-{answer.sequence}")
+        await self._close(closed, rejection(answer.sequence))
 
     async def _close(self, closed: ReviewClosed, identity: str) -> None:
         name = subjects.review(self._bus.region, "closed", closed.workspace, f"{closed.realm}-{closed.bill}")

@@ -19,6 +19,7 @@ from common.bus import Bus
 from common.connections import Connections
 from common.errors import Conflict, WeirError
 from common.messages import now
+from common.rewrapping import Shelf
 from common.settings import Settings, loopback
 from common.vault import Sealed, Vault
 from services.poster.qonto import Qonto
@@ -30,7 +31,6 @@ AGAIN = timedelta(hours=1)
 """Time between two tries to subscribe."""
 PATIENCE = 10.0
 """Seconds that subscribing may take while somebody waits for something else."""
-_SEALED_FOR = "qonto-webhook"
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +64,7 @@ class Subscriptions:
         self._qonto = qonto
         self._url = callback(bus.settings)
         self._kept = Bucket(bus, "subscriptions", Subscription)
+        self.shelf = Shelf(self._kept, "webhook", "sealed")
 
     async def ensure(self, workspace: str) -> None:
         """Subscribe unless that is done or was tried within AGAIN; what fails is tried again and stops nobody."""
@@ -84,7 +85,7 @@ class Subscriptions:
         if kept is not None and not _due(kept.value, url, made.since):
             return
         secret = secrets.token_hex(32)
-        sealed = self._vault.seal(secret.encode(), workspace=workspace, provider=_SEALED_FOR)
+        sealed = self._vault.seal(secret.encode(), purpose="webhook", workspace=workspace, provider="qonto")
         fresh = Subscription(workspace=workspace, url=url, since=made.since, tried_at=now(), sealed=sealed)
         try:
             revision = (
@@ -97,8 +98,21 @@ class Subscriptions:
         for ident in await self._qonto.subscriptions(workspace, url):
             await self._qonto.unsubscribe(workspace, ident)
         ident = await self._qonto.subscribe(workspace, url, EVENT, secret)
-        await self._kept.replace(key, replace(fresh, id=ident), revision)
-        log.info("poster.subscribed", workspace=workspace, url=url)
+        if await self._confirm(key, fresh, revision, ident):
+            log.info("poster.subscribed", workspace=workspace, url=url)
+
+    async def _confirm(self, key: str, fresh: Subscription, revision: int, ident: str) -> bool:
+        """Keep what Qonto calls it; False if another subscription took its place meanwhile."""
+        while True:
+            try:
+                await self._kept.replace(key, replace(fresh, id=ident), revision)
+            except Conflict:
+                kept = await self._kept.get(key)
+                if kept is None or not kept.value.sealed.same(fresh.sealed):
+                    return False
+                fresh, revision = kept.value, kept.revision  # re-wrapped
+            else:
+                return True
 
     async def secret(self, organization: str) -> tuple[str, bytes] | None:
         """The workspace of an organization's subscription and the secret it signs with, or None."""
@@ -106,7 +120,8 @@ class Subscriptions:
         if kept is None:
             return None
         found = kept.value
-        return found.workspace, self._vault.open(found.sealed, workspace=found.workspace, provider=_SEALED_FOR)
+        secret = self._vault.open(found.sealed, purpose="webhook", workspace=found.workspace, provider="qonto")
+        return found.workspace, secret
 
 
 def _due(kept: Subscription, url: str, since: datetime) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from common import subjects
+from common import metrics, subjects, tracing
 from common.bus import Bus
 from common.errors import AskPerson, Refused
 from common.messages import Outcome, Posting, now
@@ -32,7 +32,8 @@ class Telling:
         why = "; ".join(part for part in (why, job.note) if part) or None
         # An upload somebody else left is reported for the decision it was for; then ours is planned anew.
         foreign = page.decision if isinstance(job.effect, Finish) and page.decision != job.order.id else None
-        state: State = "withdrawn" if outcome == "withdrawn" else "linked" if page.action == "link" else "verified"
+        foreign_entry = page.action == "link" and not page.made
+        state: State = "withdrawn" if outcome == "withdrawn" else "linked" if foreign_entry else "verified"
         settled = {
             "document": page.drafted or page.document,
             "drafted": None,
@@ -41,6 +42,7 @@ class Telling:
             "retired": None,
             "verified_at": now(),
             "why": why,
+            "undone": page.undone if state == "withdrawn" else None,
         }
         stamp = {} if foreign else job.stamp
         job.kept = await self._ledger.move(job.leaf, state, **{**stamp, **settled, "outcome": outcome, **changes})
@@ -67,17 +69,19 @@ class Telling:
         posting = job.told(outcome, why, decision=foreign, replaced=replaced)
         if foreign is None:
             job.posting = posting
-        await self._publish(posting, again=again)
+        if posting.verified_at is not None:
+            _verified(job, posting)
+        await self._publish(job, posting, again=again)
 
     async def failed(self, job: Job, error: Exception) -> None:
         """Publish the posting of an order that ended in doubt or in a refusal; other errors go on by themselves."""
         match error:
             case AskPerson(gate="uncertain"):
-                await self._publish(job.told("uncertain", str(error)))
+                await self._publish(job, job.told("uncertain", str(error)))
             case Refused():
-                await self._publish(job.told("failed", str(error), field=error.field, fix=error.fix))
+                await self._publish(job, job.told("failed", str(error), field=error.field, fix=error.fix))
 
-    async def _publish(self, posting: Posting, *, again: bool = False) -> None:
+    async def _publish(self, job: Job, posting: Posting, *, again: bool = False) -> None:
         key = f"{posting.realm}-{posting.bill}"
         name = subjects.posting(self._bus.region, posting.workspace, key)
         stream = self._bus.topology.postings
@@ -85,4 +89,14 @@ class Telling:
             newest = await self._bus.newest(stream, name, Posting)
             if newest is not None and newest.message.id == posting.id:
                 return
-        await self._bus.publish(name, posting, stream=stream, key=posting.id)
+        await self._bus.publish(name, posting, stream=stream, key=posting.id, **job.step.headers)
+        metrics.POSTINGS.labels(posting.outcome).inc()
+
+
+def _verified(job: Job, posting: Posting) -> None:
+    """Qonto showed the effect: the end of the bill's trace, and how long it took from reading the bill."""
+    about = {"entry": posting.entry, "outcome": posting.outcome, "revision": posting.revision}
+    tracing.begin("poster.verified", about, parent=job.step.trace, root=True).end()
+    if job.record is not None and posting.verified_at is not None and posting.outcome not in {"unchanged", "stale"}:
+        seconds = (posting.verified_at - job.record.pulled_at).total_seconds()
+        metrics.VERIFIED_LATENCY.observe(max(0.0, seconds))

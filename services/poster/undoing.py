@@ -1,10 +1,10 @@
 """Undoing: what stands for one bill is taken back because a person says so, and stays so until one says otherwise.
 
-Qonto comes first, then the page in one compare-and-set, then the claim, the posting and the question. A poster that
-dies in between leaves a page that still stands, where undoing again begins anew, or one that says it was undone, where
-it finishes. The page holds what the bill's document showed: as long as it shows that, no decision links or creates
-anything for it (`plan`), be it delivered again, pulled again or read again after a rewind. A lesson would turn down
-one entry only, and nothing keeps a bill from being created anew.
+The page says first what is about to be undone, then comes Qonto, then the page again, the claim, the posting and the
+question. A poster that dies in between leaves a page that still stands, where undoing again begins anew, or one that
+says it was undone, where it finishes. The page holds what the bill's document showed: as long as it shows that, no
+decision links or creates anything for it (`plan`), be it delivered again, pulled again or read again after a rewind.
+A lesson would turn down one entry only, and nothing keeps a bill from being created anew.
 """
 
 import structlog
@@ -53,11 +53,14 @@ class Undoing:
             return Refusal(why="by: say who undoes it")
         name = Ledger.key(workspace, realm, bill)
         kept = await self._ledger.read(name)
-        page = self._ledger.respect(name, kept)
+        page = await self._ledger.respect(name, kept)
         if page is None or not (page.settled or _undone(page)):
             at_work = page is not None and (page.open or page.state == "uncertain")
             why = "is still being posted, or in doubt" if at_work else "has nothing in Qonto that could be undone"
             return Refusal(why=f"bill {request.bill} {why}", retry=at_work)
+        if request.entry not in {None, page.entry}:
+            why = f"{page.entry or 'nothing'} stands for bill {request.bill} by now, not {request.entry}"
+            return Refusal(why=why, fix="look at the bill again, and undo what you see there")
         order = Order(
             id=page.decision if _undone(page) else f"{_MARK}{request.bill}-{page.epoch}",
             workspace=workspace,
@@ -75,9 +78,12 @@ class Undoing:
             raise job.error
         if page.settled:
             said = f"undone by {order.by}" + (f": {request.note.strip()}" if request.note else "")
+            begun = f"about to be {said}; ask for it again, or answer create to let it stand"
+            job.kept = await self._ledger.take(name, kept, page.state, undone=job.document, why=begun)
             try:
                 remark = await self._take_back(job, page, said)
             except AskPerson as error:
+                await self._ledger.move(job.leaf, page.state, undone=page.undone, why=page.why)
                 return Refusal(why=str(error), fix="settle it in Qonto; Weir leaves it linked as it is")
             why = "; ".join(part for part in (said, remark) if part)
             stamp = {**job.stamp, "review": None, "outcome": "withdrawn", "undone": job.document, "why": why}

@@ -9,14 +9,15 @@ from typing import Any
 import anyio
 import structlog
 
+from common import tracing
 from common.errors import AskPerson
-from common.messages import Entry, Outcome
+from common.messages import Decision, Entry, Outcome
 from services.poster.claims import Claims
 from services.poster.creating import Draft, NeverArrived, Uploads
 from services.poster.document import choose
 from services.poster.effects import Effects
 from services.poster.job import Job, each
-from services.poster.lastlook import LastLook
+from services.poster.lastlook import LastLook, Wanted
 from services.poster.ledger import Ledger, State, document_key
 from services.poster.plan import Create, Finish, Supersede
 from services.poster.qonto import PER_PAGE, Missing, Qonto
@@ -64,7 +65,8 @@ class Uploading:
         async def one(workspace: str, group: list[Job]) -> None:
             async with limit:
                 try:
-                    await self._carry_out(workspace, group)
+                    with tracing.together("poster.upload", [job.step for job in group]):
+                        await self._carry_out(workspace, group)
                 except Exception as error:  # noqa: BLE001 (ends this workspace's jobs, not those of others)
                     for job in group:
                         job.error = job.error or (None if job.over else error)
@@ -77,7 +79,9 @@ class Uploading:
         drafts: dict[Job, Draft] = {}
 
         async def begin(job: Job) -> None:
-            drafts[job] = await self._begin(job)
+            draft = await self._begin(job)
+            if draft is not None:
+                drafts[job] = draft
 
         await each(jobs, begin)
         await self._uploads.carry_out(workspace, [draft for draft in drafts.values() if not draft.over])
@@ -87,9 +91,13 @@ class Uploading:
         await each([job for job in drafts if isinstance(job.error, NeverArrived)], self._never_arrived)
         made = [job for job in drafts if not job.over and job.entry is not None]
         paid: dict[Job, Outcome | None] = {}
+        forbidden: dict[Job, AskPerson] = {}
 
         async def pay(job: Job) -> None:
-            paid[job] = await self._effects.pay(job, job.seen)
+            try:
+                paid[job] = await self._effects.pay(job, job.seen)
+            except AskPerson as error:
+                forbidden[job] = error  # it stands for the bill all the same
 
         await each(made, pay)
         made = [job for job in made if not job.over]
@@ -103,15 +111,20 @@ class Uploading:
             else:
                 await self._effects.see(job)
             await self._conclude(job, paid.get(job))
+            job.error = forbidden.get(job)
 
         await each(made, conclude)
 
-    async def _begin(self, job: Job) -> Draft:
-        """Write the intent, or take over the one that was left; the draft that carries it out."""
+    async def _begin(self, job: Job) -> Draft | None:
+        """Write the intent, or take over the one that was left; the draft that carries it out.
+
+        None if there is nothing left to carry out: the order is planned again.
+        """
         order = job.order
         match job.effect:
             case Create(revision=revision):
-                await self._let_go(job)
+                if job.kept is not None and job.page.entry is not None:
+                    await self._effects.let_go(job)
                 await self._claim(job, "claimed", revision, entry=None, entry_kind=None, made=False, paid=False)
             case Supersede(revision=revision):
                 await self._check_retirable(job)
@@ -120,12 +133,28 @@ class Uploading:
                 job.kept = await self._ledger.take(job.ledger_key, job.kept, job.page.state)
         draft = Draft(origin=order.key, kept=job.leaf)
         if isinstance(job.effect, Finish) and job.page.replaced is not None and job.page.entry is not None:
-            draft.entry = await self._qonto.invoice(order.workspace, job.page.entry)  # only the old one is to go
+            try:
+                draft.entry = await self._qonto.invoice(order.workspace, job.page.entry)  # only the other is to go
+            except Missing:
+                await self._keep_other(job)
+                return None
         elif order.action == "create" and job.record is not None and job.bill is not None:
             document = choose(job.record).document
             draft.size = document.size if document is not None else _DRAWN
             draft.load = partial(self._records.file, job)
+            if isinstance(order.source, Decision) and order.by is None and isinstance(job.effect, Create):
+                turned_down = frozenset(one.entry for one in order.source.candidates if one.turned_down)
+                draft.wanted = Wanted(job.bill, order.source.entries_seq, turned_down)
         return draft
+
+    async def _keep_other(self, job: Job) -> None:
+        """Of two entries the one that was to stay is gone from Qonto: the other stands after all."""
+        gone, other = str(job.page.entry), job.page.replaced
+        log.info("poster.entry_gone", workspace=job.order.workspace, entry=gone)
+        job.kept = await self._ledger.move(
+            job.leaf, "verified", entry=other, replaced=None, sent_at=None, drafted=None, document=None
+        )
+        await self._claims.release(job.order.workspace, "invoice", gone, job.order.key)
 
     async def _claim(self, job: Job, state: State, revision: int, **changes: Any) -> None:
         order = job.order
@@ -144,12 +173,6 @@ class Uploading:
             **changes,
         )
         log.debug("poster.claim_taken", key=job.ledger_key, revision=revision, epoch=job.page.epoch)
-
-    async def _let_go(self, job: Job) -> None:
-        """Give up the claim on a foreign entry the bill was linked to."""
-        page = job.kept.value if job.kept is not None else None
-        if page is not None and page.entry is not None and page.entry_kind is not None:
-            await self._claims.release(job.order.workspace, page.entry_kind, page.entry, job.order.key)
 
     async def _check_retirable(self, job: Job) -> None:
         """Before a new revision goes up: the old one must be one that can go."""
@@ -188,8 +211,8 @@ class Uploading:
     async def _conclude(self, job: Job, paid: Outcome | None) -> None:
         """The new entry stands: claim it, retire the one it replaces, settle.
 
-        An adopted entry of another revision shows another version of the bill: it stands, and the order is
-        planned again.
+        An adopted entry of another revision, or one that this page never sent and in which Qonto read another amount,
+        shows another version of the bill: it stands, and the order is planned again.
         """
         order, entry, page = job.order, job.seen, job.page
         await self._claims.take(order.workspace, entry.kind, entry.id, order.key)
@@ -203,15 +226,22 @@ class Uploading:
             "revision": max(page.revision, entry.revision or 0),
             "paid": paid == "paid" or (old is None and page.paid),
         }
-        if entry.revision != page.revision:
+        total = abs(job.bill.total) if job.bill is not None and page.sent_at is None else None
+        otherwise = total is not None and entry.amount is not None and entry.amount != total
+        if entry.revision != page.revision or otherwise:
             await self._telling.stand(job, **standing)
-            return
-        outcome: Outcome = "created" if old is None else "superseded"
-        await self._telling.settle(job, outcome, "marked as paid" if paid == "paid" else None, retired=old, **standing)
+        else:
+            outcome: Outcome = "created" if old is None else "superseded"
+            remark = "marked as paid" if paid == "paid" else None
+            await self._telling.settle(job, outcome, remark, retired=old, **standing)
+        if old is not None:
+            await self._claims.release(order.workspace, "invoice", old, order.key)
 
     async def _replace(self, job: Job, old: str, entry: Entry) -> None:
-        """Retire the old entry for the new one; if Qonto no longer lets it go, take the new one back instead."""
-        order = job.order
+        """Retire the old entry for the new one; if Qonto no longer lets it go, take the new one back instead.
+
+        Which of the two is to go is on the page before it goes, so that whoever finishes takes no other.
+        """
         if job.page.replaced is None:
             job.kept = await self._ledger.move(
                 job.leaf, "superseding", entry=entry.id, entry_kind=entry.kind, made=True, replaced=old
@@ -219,10 +249,8 @@ class Uploading:
         try:
             await self._effects.retire(job, old, f"Superseded by {entry.file_name}")
         except AskPerson:
+            job.kept = await self._ledger.move(job.leaf, "superseding", entry=old, replaced=entry.id)
             await self._effects.retire(job, entry.id, f"Taken back: {old} could not be rejected")
-            await self._claims.release(order.workspace, entry.kind, entry.id, order.key)
-            job.kept = await self._ledger.move(
-                job.leaf, "verified", entry=old, replaced=None, sent_at=None, drafted=None
-            )
+            job.kept = await self._ledger.move(job.leaf, "verified", replaced=None, sent_at=None, drafted=None)
+            await self._claims.release(job.order.workspace, entry.kind, entry.id, job.order.key)
             raise
-        await self._claims.release(order.workspace, "invoice", old, order.key)

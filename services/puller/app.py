@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 import httpx
 
-from common import http, subjects
+from common import http, masterkeys, subjects
 from common import quickbooks as wire
 from common.bus import Bus
 from common.connections import Account, Connections
@@ -14,9 +14,9 @@ from common.consume import batches
 from common.errors import Refused, RetryLater
 from common.messages import Backfill, Company, Exchange, Rewind, Tick, Webhook
 from common.oauth import OAuthApp, Tokens
+from common.rewrapping import Rewrapping
 from common.service import main
 from common.settings import Settings
-from common.vault import Vault
 from common.wire import WireError
 from services.puller.limits import METERED_FOR, keep_within_limits
 from services.puller.quickbooks import MINOR_VERSION, NOT_NOW, PAUSED
@@ -37,6 +37,7 @@ def build(bus: Bus, client: httpx.AsyncClient, *, seconds: float = SLICE) -> Non
     """Register everything the puller does on `bus`; UserError if a setting it needs is missing."""
     connections = connected(bus, client)
     connections.serve()
+    Rewrapping(bus, connections.vault, "quickbooks").serve()
     rewinder = Rewinder(bus, connections)
     bus.answers(subjects.call(bus.region, "quickbooks", "rewind"), Rewind, rewinder.rewind)
     bus.answers(subjects.call(bus.region, "quickbooks", "backfill"), Backfill, rewinder.backfill)
@@ -63,7 +64,7 @@ def connected(bus: Bus, client: httpx.AsyncClient) -> Connections:
     )
     prove = partial(identify, client, settings.quickbooks_api_url)
     keep_within_limits(client, bus)
-    return Connections(bus, Vault(settings.sealing_key()), app, client, prove, stated=realm_of)
+    return Connections(bus, masterkeys.vault(settings), app, client, prove, stated=realm_of)
 
 
 def realm_of(callback: Exchange) -> str:
@@ -117,7 +118,8 @@ async def identify(
 
 async def serve(settings: Settings) -> None:
     """Pull until the process is told to stop."""
-    async with http.client() as client:
+    urls = (settings.quickbooks_api_url, settings.quickbooks_token_url, settings.quickbooks_revoke_url)
+    async with http.client(provider="quickbooks", urls=urls) as client:
         bus = Bus(settings, "puller")
         build(bus, client)
         await bus.run()

@@ -17,8 +17,8 @@ from common import http as requests
 from common.errors import RetryLater, WeirError
 from common.settings import loopback
 
-LARGEST_FILE = 10 * 2**20
-"""Bytes of an attachment that is fetched: Qonto takes no larger file."""
+LARGEST_FILE = 40 * 2**20
+"""Bytes of an attachment that is fetched. Qonto takes files of 10 MB, but larger ones can mostly be reduced."""
 
 LONGEST = 120.0
 """Seconds one download may take: a host that drips holds up a whole company."""

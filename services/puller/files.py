@@ -28,11 +28,11 @@ from services.puller.quickbooks import Company, Missing
 log = structlog.get_logger()
 
 AT_ONCE = 6
-"""Files a process holds at the same time, for all companies together: each may take 10 MB, and as much again on
-its way to the store."""
+"""Files a process holds at the same time, for all companies together: each may take 40 MB, and as much again on
+its way to the store. Hardly any is larger than 10."""
 FOR_ONE_COMPANY = 4
 """Of these, the files of one company: others are to get their turn."""
-_ANEW = "attach the file again in QuickBooks, not larger than 10 MB"
+_ANEW = "attach the file again in QuickBooks, not larger than 40 MB"
 _LATER = "nothing: it is tried again every day; or attach the file again in QuickBooks"
 
 _ROOM: Final = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("services.puller.files")

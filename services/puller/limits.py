@@ -18,6 +18,7 @@ import structlog
 from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
+from common.http import measured
 from common.messages import now
 from common.settings import READS_WARN_AT
 from common.subjects import Span
@@ -91,7 +92,8 @@ def keep_within_limits(http: httpx.AsyncClient, bus: Bus) -> None:
 
     async def wait(request: httpx.Request) -> None:
         if of_company(request):
-            await pace.wait(request.url.path.partition(_COMPANY)[2].partition("/")[0])
+            with measured(request, "quickbooks"):
+                await pace.wait(request.url.path.partition(_COMPANY)[2].partition("/")[0])
 
     async def count(response: httpx.Response) -> None:
         workspace = response.request.extensions.get(METERED_FOR)

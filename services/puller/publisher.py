@@ -35,6 +35,7 @@ DRESSED_WITHIN = 240.0
 """Seconds in which the files of some bills are fetched; those that are ready by then are published."""
 MOST_PUT_OFF = 20
 """Bills that are put off before the pull ends: then it is not the file but its host."""
+_SPLIT = "raise the broker's max_payload, or split it up in QuickBooks; it is tried again every day"
 MIRROR_TIMEOUT = 120.0
 """Seconds the poster may take to read what changed in Qonto."""
 
@@ -64,7 +65,7 @@ class Publisher:
     ) -> list[Row]:
         """Publish objects as they were read; unchanged ones only with `republish`.
 
-        Those that are malformed, which are told unless their ids are among `told` already.
+        Those that are malformed, or larger than the broker takes, which are told unless their ids are among `told`.
         """
         records: list[Record] = []
         malformed: list[Row] = []
@@ -75,8 +76,15 @@ class Publisher:
                 malformed.append(row)
                 if row.id not in told:
                     await left_malformed(self._bus, self._company, entity.name, row, error)
+                continue
+            made = record(entity.kind, found, self._company)
+            if (size := self._bus.oversize(made)) is not None:
+                malformed.append(row)
+                if row.id not in told:
+                    why = WireError(f"with {size:,} bytes it is larger than the broker takes")
+                    await left_malformed(self._bus, self._company, entity.name, row, why, fix=_SPLIT)
             else:
-                records.append(record(entity.kind, found, self._company))
+                records.append(made)
         await self.records(entity.kind, records, republish=republish)
         return malformed
 

@@ -91,6 +91,7 @@ class Pull:
         self.first = attachments.ENTITY not in self._markers
         changes = await self._changes()
         self._at = await self._reference.refresh()
+        await self._note_beginning()
         self._attachments.begin(self._markers[attachments.ENTITY], self._at)
         for entity in BEFORE_BILLS:
             await self._read(entity, changes)
@@ -108,6 +109,12 @@ class Pull:
         self._publisher.settle()
         await self._markers.move(attachments.ENTITY, self._attachments.noted(marker))
         self._attachments.done()
+
+    async def _note_beginning(self) -> None:
+        """Before a first pull publishes anything: deletions count from here on, however long it takes to succeed."""
+        marker = self._markers[DELETIONS]
+        if marker.until is None and marker.window is None:
+            await self._markers.move(DELETIONS, Marker(window=Window(since=whole(self._at))))
 
     async def _changes(self) -> Capture | None:
         """What change data capture tells, or None if that is not all."""
@@ -237,6 +244,8 @@ class Pull:
         reached = min(until for entity in ENTITIES if (until := self._markers[entity.name].until) is not None)
         if changes is not None:
             reached = whole(changes.time)
+        elif marker.until is None and marker.window is not None:  # what was published then may have gone since
+            reached = min(reached, marker.window.since)
         for entity in () if marker.until is None else ENTITIES:
             deleted = await self._missing(entity) if changes is None else changes.deleted.get(entity.name, [])
             for some in parts(deleted, SOME):

@@ -5,10 +5,11 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from common import metrics, subjects, tracing
 from common import quickbooks as wire
-from common import subjects
-from common.bus import Bus, Stored
+from common.bus import Bus
 from common.messages import Document, Record, RecordKind, now
+from common.reading import Stored
 from common.topology import BATCH_LIMIT
 from services.puller.quickbooks import Company
 
@@ -41,7 +42,13 @@ class Records:
         for some in parts(records, BATCH_LIMIT):
             page = [(self._subject(record.kind, record.id), record) for record in some]
             expected = {name: held[record.id].sequence if record.id in held else 0 for name, record in page}
-            await self._bus.publish_page(self._stream, page, expected=expected)
+            steps = {name: _traced(record) for name, record in page if record.kind == "bill"}
+            headers = {name: step.headers for name, step in steps.items()}
+            await self._bus.publish_page(self._stream, page, expected=expected, headers=headers)
+            for step in steps.values():
+                step.end()
+            for _, record in page:
+                metrics.RECORDS.labels(record.kind).inc()
 
     async def ids(self, kind: RecordKind) -> set[str]:
         """Every id that has a record of `kind`, deleted ones included."""
@@ -58,6 +65,12 @@ class Records:
 
     def _subject(self, kind: RecordKind, ident: str) -> str:
         return subjects.record(self._bus.region, self.workspace, kind, f"{self.realm}-{ident}")
+
+
+def _traced(record: Record) -> tracing.Step:
+    """Where the trace of a bill's version begins."""
+    about: tracing.About = {"workspace": record.workspace, "record": record.key, "deleted": record.deleted}
+    return tracing.begin("puller.record", about, kind="producer", root=True)
 
 
 def record(kind: RecordKind, found: wire.Normalized, company: Company) -> Record:

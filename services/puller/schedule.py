@@ -9,9 +9,14 @@ next. So a tick that is lost costs one interval.
 import random
 from datetime import datetime, timedelta
 
-from common import subjects
+import msgspec
+import structlog
+
+from common import policies, subjects
 from common.bus import Bus
 from common.messages import Tick, now
+
+log = structlog.get_logger()
 
 GAP = 60.0
 """Seconds from the beginning of a pull to that of one that a webhook asks for: QuickBooks meters reads."""
@@ -20,8 +25,8 @@ JITTER = 0.05
 
 
 async def schedule_next(bus: Bus, workspace: str) -> datetime:
-    """Have the workspace pulled every `settings.pull_every` seconds or so from now on; when first, by our clock."""
-    seconds = round(bus.settings.pull_every * random.uniform(1 - JITTER, 1 + JITTER))
+    """Have the workspace pulled as often as its policy, or else the setting, says; when first, by our clock."""
+    seconds = round(await _cadence(bus, workspace) * random.uniform(1 - JITTER, 1 + JITTER))
     target = subjects.pull(bus.region, workspace)
     headers = {"Nats-Schedule": f"@every {seconds}s", "Nats-Schedule-Target": target}
     tick = Tick(workspace=workspace, reason="schedule", asked_at=now())
@@ -29,9 +34,23 @@ async def schedule_next(bus: Bus, workspace: str) -> datetime:
     return now() + timedelta(seconds=seconds)
 
 
+async def _cadence(bus: Bus, workspace: str) -> float:
+    """Seconds between two pulls."""
+    try:
+        kept = await policies.present(bus, workspace)
+    except msgspec.MsgspecError as error:  # of a later version, or damaged: no reason to stop pulling
+        log.warning("puller.policy_unreadable", workspace=workspace, error=error)
+        kept = None
+    minutes = kept.value.pull_every if kept is not None else None
+    return bus.settings.pull_every if minutes is None else minutes * 60.0
+
+
 async def unschedule(bus: Bus, workspace: str) -> None:
-    """Have the workspace pulled no more by itself."""
-    await bus.js.purge_stream(bus.topology.pulls, subject=subjects.schedule(bus.region, workspace))
+    """Have the workspace pulled no more by itself: what is no schedule takes its place, and ends after a second."""
+    tick = Tick(workspace=workspace, reason="schedule", asked_at=now())
+    # Not purged: that is a right over the whole stream, which no service has.
+    name = subjects.schedule(bus.region, workspace)
+    await bus.publish(name, tick, stream=bus.topology.pulls, **{"Nats-TTL": "1"})
 
 
 async def pull_again(bus: Bus, tick: Tick) -> None:

@@ -16,11 +16,11 @@ import nats.errors
 import structlog
 from msgspec.structs import replace
 
-from common import subjects
+from common import metrics, subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Connections
-from common.consume import Delivery
+from common.delivery import Delivery
 from common.errors import (
     ATTEMPTS,
     Conflict,
@@ -134,15 +134,19 @@ class Ticks:
                 if patience.cancelled_caught:
                     raise RetryLater(f"no page was done in {LONGEST:g} s")
             except Unfinished:
+                metrics.PULLS.labels("sliced").inc()
                 await progress.paused(pull.counts)
                 await self._tell(workspace, pull, finished=False)
                 await pull_again(self._bus, tick)
             except (NotConnected, Paused) as error:
+                metrics.PULLS.labels("waits").inc()
                 log.info("puller.stopped", workspace=workspace, error=error)
                 await progress.waits(error, await self._next(workspace))
             except Exception as error:  # noqa: BLE001 (told, counted and settled by the table)
+                metrics.PULLS.labels("failed").inc()
                 await self._failed(delivery, error, progress)
             else:
+                metrics.PULLS.labels("finished").inc()
                 await self._connections.resumed(workspace)
                 await self._tell(workspace, pull, finished=True)
                 left_out = await pull.left_out()

@@ -7,6 +7,7 @@ from common.consume import batches
 from common.messages import Check, ReviewClosed
 from common.service import main
 from common.settings import Settings
+from services.scorer.calls import Calls
 from services.scorer.checking import Checks
 from services.scorer.learning import Learning
 from services.scorer.scoring import Head, Scoring
@@ -27,6 +28,7 @@ def build(bus: Bus) -> None:
     scoring = Scoring(bus)
     bus.add_task(scoring.views.run, scoring.views.stop)
     batches(bus, bus.topology.scorer, Head, scoring.handle, size=BATCH, collect=0.0, ahead=AHEAD)
+    Calls(bus, scoring).serve()
     batches(bus, bus.topology.lessons, ReviewClosed, Learning(bus).handle, size=BATCH)
     checks = Checks(bus)
     batches(bus, bus.topology.checker, Check, checks.handle, size=1)

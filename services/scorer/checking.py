@@ -12,7 +12,7 @@ import structlog
 from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
-from common.consume import Delivery
+from common.delivery import Delivery
 from common.errors import Refused, RetryLater
 from common.messages import Check, Notice, NoticeKind, Policy, SelfCheck, Workspace, now
 from services.scorer.history import History

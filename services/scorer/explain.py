@@ -100,7 +100,7 @@ def _show(console: Console, decision: Decision, differ: list[str]) -> None:
         standing = "; ".join(ready.standing) or "nothing is known of the vendor"
         say(f"  {per_cent(ready.score)} ready to be posted; {standing}")
     for candidate in decision.candidates:
-        console.print(_table(candidate, _weights(decision)))
+        console.print(_table(candidate, _weights(decision), recurs=decision.grounds.recurs))
     say(f"policy version {decision.policy_version}, model {decision.model_version}, decision {decision.id}")
     if not differ:
         say("Taken again from what is stored with it: the same comes out.")
@@ -116,7 +116,7 @@ def _weights(decision: Decision) -> model.Weights:
         return model.weights()
 
 
-def _table(candidate: Candidate, weights: model.Weights) -> Table:
+def _table(candidate: Candidate, weights: model.Weights, *, recurs: bool) -> Table:
     taken = f", {per_cent(candidate.free)} free of bill {candidate.taken_by}" if candidate.taken_by else ""
     title = f"{candidate.kind} {candidate.entry}: {per_cent(candidate.score)}, {per_cent(candidate.alone)} alone{taken}"
     table = Table("field", "bill", "Qonto", "agreement", "log-odds", "", title=title, title_justify="left")
@@ -128,7 +128,11 @@ def _table(candidate: Candidate, weights: model.Weights) -> Table:
     if candidate.same_identity:
         table.add_row("VAT number or IBAN", "", "", "the same", f"{weights.identity:+.2f}", "")
     scores = {name: compared.score for name, compared in candidate.fields.items()}
-    accident = weights.coincidence(scores.get("amount"), scores.get("date"))
+    period = weights.another_period(scores.get("date")) if recurs else 0.0
+    if period:
+        why = "the supplier bills the same again and again"
+        table.add_row("may be another period's", "", "", "", f"{period:+.2f}", why)
+    accident = weights.coincidence(scores, recurs=recurs)
     if accident:
         table.add_row("amount and date together", "", "", "", f"{accident:+.2f}", "by how often they agree by accident")
     table.add_row("before anything is compared", "", "", "", f"{weights.prior:+.2f}", "")

@@ -74,6 +74,22 @@ class History:
                 found[names[name]] = f"{record.realm}-{vendor.id}", vendor.name
         return found
 
+    async def newest(self) -> AsyncIterator[list[Decision]]:
+        """The newest decision on every bill, some at a time."""
+        stream = self._bus.topology.decisions
+        names = iter(await self._bus.subjects(stream, f"{self._bus.region}.decision.{self._workspace}.*"))
+        while page := list(islice(names, _PAGE)):
+            yield list((await self._latest(stream, page, Decision)).values())
+
+    async def answered(self) -> dict[str, ReviewClosed]:
+        """What people's accepted answers came to, by review; of one that was closed twice the first word counts."""
+        found: dict[str, ReviewClosed] = {}
+        subject = f"{self._bus.region}.review.closed.{self._workspace}.*"
+        async for closed in self._read(self._bus.topology.reviews, subject, ReviewClosed):
+            if teaches(closed):
+                found.setdefault(closed.review, closed)
+        return found
+
     async def _answered(self, key: str, closed: ReviewClosed, course: Course) -> Answered:
         """An answer, with the gate of the question if the poster asked it."""
         if any(decision.id == closed.review for decision in course.decisions):

@@ -9,7 +9,7 @@ import structlog
 from common import codec, subjects
 from common.buckets import Bucket
 from common.bus import Bus
-from common.consume import Delivery
+from common.delivery import Delivery
 from common.errors import Conflict, Refused, RetryLater
 from common.messages import Entry, EntryKind, Lesson, Lessons, ReviewClosed, ReviewRequested
 from services.scorer.matching.lessons import concerned, kept, learned, teaches, vendor_key

@@ -9,15 +9,16 @@ short, nor any clock decides.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from common import subjects
-from common.bus import Bus, Placed
+from common.bus import Bus
 from common.errors import Conflict
-from common.messages import ReviewClosed, ReviewRequested, now
+from common.messages import Action, ReviewClosed, ReviewRequested, now
+from common.reading import Placed
 
 log = structlog.get_logger()
 
@@ -31,7 +32,8 @@ class Letter:
     """A message on its way to a stream.
 
     `rivals` are the subjects, its own among them, behind whose newest message it may only be put seen;
-    `pattern` matches exactly these where they are several. `expected` is that message's sequence.
+    `pattern` matches exactly these where they are several. `expected` is that message's sequence,
+    `trace` the headers that continue the bill's trace.
     """
 
     subject: str
@@ -40,11 +42,12 @@ class Letter:
     rivals: tuple[str, ...]
     pattern: str | None = None
     expected: int = 0
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def headers(self) -> dict[str, str]:
         """What the broker has to know of it."""
-        about = {"Nats-Msg-Id": self.key, "Nats-Expected-Last-Subject-Sequence": str(self.expected)}
+        about = {**self.trace, "Nats-Msg-Id": self.key, "Nats-Expected-Last-Subject-Sequence": str(self.expected)}
         if self.pattern is not None:
             about["Nats-Expected-Last-Subject-Sequence-Subject"] = self.pattern
         return about
@@ -52,7 +55,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Case:
-    """What is to be said about one version of a bill, whose sequence is `record_seq`.
+    """What is to be said about one version of a bill, whose sequence is `record_seq`: `action` is what was decided.
 
     `question` is what a person is asked with `review`; `sent` says that it went out just now.
     """
@@ -60,6 +63,7 @@ class Case:
     record_seq: int
     decision: Letter
     review: Letter | None
+    action: Action
     question: ReviewRequested | None = None
     asked: bool = False
     sent: bool = False
@@ -69,6 +73,11 @@ class Case:
         there = placed.get(self.decision.subject)
         self.decision.expected = there.sequence if there is not None else 0
         return there is not None and record_seq_of(there.key) >= self.record_seq
+
+    def agreed(self, placed: Mapping[str, Placed]) -> bool:
+        """Whether somebody else was faster with the very same decision, whose question is the same as well."""
+        there = placed.get(self.decision.subject)
+        return there is not None and there.key == self.decision.key
 
     def asks(self, placed: Mapping[str, Placed]) -> bool:
         """Whether a person has still to be asked; the same version may be asked about again in other words."""
@@ -111,12 +120,12 @@ async def place(bus: Bus, cases: Sequence[Case], placed: Mapping[str, Placed]) -
 
 
 async def _undecided(bus: Bus, cases: Iterable[Case], placed: Mapping[str, Placed]) -> list[Case]:
-    """The cases whose bills nobody decided meanwhile; what was asked about the others just now is taken back."""
+    """The cases whose bills nobody decided meanwhile; of the others, questions no decision speaks of are taken back."""
     left = []
     for case in cases:
         if not case.decided(placed):
             left.append(case)
-        elif case.sent and case.question is not None:
+        elif case.sent and case.question is not None and not case.agreed(placed):
             await _take_back(bus, case.question)
     return left
 

@@ -1,21 +1,23 @@
 """From delivered bills to published decisions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
 import nats.errors
 import structlog
 
-from common import codec, subjects
-from common.bus import Bus, Placed
-from common.consume import Delivery
+from common import codec, metrics, subjects, tracing
+from common.bus import Bus
+from common.delivery import Delivery
 from common.errors import RetryLater, backoff
 from common.messages import Decision, Message, now
+from common.pace import Pace
+from common.reading import Placed
 from services.scorer.matching.decisions import decision_on, review_of
 from services.scorer.matching.judge import Judge, Verdict
-from services.scorer.pace import Pace
 from services.scorer.placing import Case, Letter, place, record_seq_of
 from services.scorer.view import View
 from services.scorer.views import Views
@@ -27,6 +29,8 @@ PATIENCE = 2.0
 
 Some thirty thousand messages: a backlog after a busy hour is read within it, and its bills need not come twice.
 """
+_GLANCE = 0.2
+"""Seconds for which a caller's view may keep bills waiting."""
 _AGAIN = 0.5
 """Seconds until bills come again whose decisions others kept overtaking."""
 _LOADS_AT_MOST = 4.0
@@ -99,9 +103,36 @@ class Scoring:
             for delivery, case in cases:
                 if id(case) in late:
                     await delivery.later(_AGAIN)
+                else:
+                    metrics.DECISIONS.labels(case.action).inc()
+                    metrics.DECISION_LATENCY.observe(delivery.age or 0.0)
             for delivery in deliveries:
                 await delivery.done()
         log.info("scorer.decided", bills=len(deliveries), workspaces=len(lanes), **counts)
+
+    @asynccontextmanager
+    async def view(self, workspace: str) -> AsyncIterator[View | None]:
+        """A workspace's books as the streams have them now, for a caller; None while they are being loaded.
+
+        They may change as soon as the caller waits for anything, and stay in memory until the end of the block.
+        """
+        with self.views.using([workspace]) as views:
+            view = views[workspace]
+            ready = await self._glance(view)
+            if not ready:
+                with anyio.move_on_after(PATIENCE):
+                    await view.ended.wait()
+                ready = not view.loading and await self._glance(view)
+            yield view if ready else None
+        await self.views.make_room()
+
+    async def _glance(self, view: View) -> bool:
+        """Read what is new in a view for a caller; what takes longer is loaded behind, for bills wait meanwhile."""
+        async with self._judging:  # one reads at a time
+            ready = view.loaded and not view.loading and await view.read(within=_GLANCE)
+            if not ready:
+                await self.views.load(view)
+            return ready
 
     async def _make_ready(self, view: View, lane: Lane, ready: dict[str, Lane]) -> None:
         """Bring a view up to date; what can be judged now goes to `ready`, the rest comes again later."""
@@ -151,29 +182,34 @@ class Scoring:
                 batch = due[start : start + _SLICE]
                 judge.prepare(delivery.message.key for delivery in batch)
                 for delivery in batch:
+                    step = _traced(delivery)
                     try:
                         decision = _decision(view, delivery, judge.decide(delivery.message.key))
-                        cases.append((delivery, self._case(view, decision)))
+                        cases.append((delivery, self._case(view, decision, step)))
                         counts[decision.action] += 1
                     except Exception as error:  # noqa: BLE001 (nor must one bill)
+                        step.failed(error)
                         failures.append((delivery, error))
+                    step.end()
                     await self._pace.rest()
         for delivery, failure in failures:
             await delivery.failed(failure)
         return cases
 
-    def _case(self, view: View, decision: Decision) -> Case:
+    def _case(self, view: View, decision: Decision, traced: tracing.Step) -> Case:
+        traced.note({"action": decision.action, "gate": decision.gate, "score": decision.score})
         region, workspace, key = self._bus.region, decision.workspace, decision.key
         version = f"{decision.id}-{decision.record_seq}"
         name = subjects.decision(region, workspace, key)
-        case = Case(decision.record_seq, Letter(name, self._encoded(decision), version, (name,)), None)
+        letter = Letter(name, self._encoded(decision), version, (name,), trace=traced.headers)
+        case = Case(decision.record_seq, letter, None, decision.action)
         if decision.action in {"review", "refuse"}:
             names = tuple(subjects.review(region, step, workspace, key) for step in _STEPS)
             subject = names[0] if decision.action == "review" else names[1]
             case.question = review_of(decision, view.books.bill(key))
             body = self._encoded(case.question)
             pattern = f"{region}.review.*.{workspace}.{key}"
-            case.review = Letter(subject, body, f"review-{version}", names, pattern)
+            case.review = Letter(subject, body, f"review-{version}", names, pattern, trace=traced.headers)
         return case
 
     def _encoded(self, message: Message) -> msgspec.Raw:
@@ -185,6 +221,16 @@ class Scoring:
 
     def _subject(self, delivery: Delivery[Head]) -> str:
         return subjects.decision(self._bus.region, delivery.message.workspace, delivery.message.key)
+
+
+def _traced(delivery: Delivery[Head]) -> tracing.Step:
+    """The step that decides on a delivered bill."""
+    about: tracing.About = {
+        "workspace": delivery.message.workspace,
+        "record": delivery.message.key,
+        "attempt": delivery.attempt,
+    }
+    return tracing.begin("scorer.decide", about, parent=delivery.trace, root=True)
 
 
 def _lanes(deliveries: Iterable[Delivery[Head]]) -> dict[str, Lane]:

@@ -6,108 +6,30 @@ several times meanwhile is read once, and the books never change under the judge
 """
 
 import gc
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import anyio
 import msgspec
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from common import codec
-from common.bus import PUBLISH_TIMEOUT, Bus
+from common.bus import Bus
 from common.errors import RetryLater
-from common.inbox import NO_MESSAGES, Inbox, position, status
+from common.feed import Feed
+from common.inbox import position
 from common.messages import Claim, Entry, Lessons, Policy, Record, SelfCheck
+from common.pace import Pace
 from services.scorer.matching.books import Books
-from services.scorer.pace import Pace
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
-_PAGE = 1000
-"""Messages asked for at once."""
-_PAGE_BYTES = 16_000_000
-_FORGOTTEN_AFTER = 300.0
-"""Seconds after which the broker forgets how far an idle feed was read; the feed itself knows."""
-
-
-@dataclass
-class _Feed:
-    """One stream's part of a view: which subjects, what becomes of a message, and how far it was read."""
-
-    bus: Bus
-    stream: str
-    subject: str
-    take: Callable[[Msg], None]
-    reached: int = 0
-    _inbox: Inbox | None = None
-    _next: str | None = None
-    _delivered: int = 0
-
-    async def page(self, pace: Pace) -> bool:
-        """Read some of what is new; whether that was all. RetryLater if the broker does not answer."""
-        fresh = self._next is None
-        try:
-            messages, word = await self._ask()
-        except nats.errors.Error as error:
-            self._next = None
-            raise RetryLater(f"{self.stream} does not answer ({error!r})") from error
-        async with pace:
-            for message in messages:
-                at = position(message)
-                self._delivered += 1
-                if at.consumer != self._delivered:
-                    self._next = None  # a reconnection swallowed something: go on behind what was read
-                    return False
-                self.take(message)
-                self.reached = at.stream
-                await pace.rest()
-        if len(messages) == _PAGE:
-            # A large view is many objects that stay. The collector would walk over all of them again and again, half
-            # a second at a time; those it is told to leave alone still go when nothing refers to them any more.
-            gc.freeze()
-        if word == NO_MESSAGES:
-            return True
-        if word is not None or not messages:
-            self._next = None  # the broker does not know the consumer any more, or cut the page at its size
-            if fresh and not messages:
-                raise RetryLater(f"{self.stream} gives nothing to read ({word or 'no answer'})")
-        return False
-
-    async def close(self) -> None:
-        """Stop reading; the broker forgets the consumer by itself."""
-        if self._inbox is not None:
-            await self._inbox.close()
-
-    async def _ask(self) -> tuple[list[Msg], str | None]:
-        """A page, and the broker's word where it holds less than that."""
-        if self._inbox is None:
-            inbox = Inbox(self.bus.client)
-            await inbox.open()
-            self._inbox = inbox
-        if self._next is None:
-            self._next = await self._consume()
-        reply = await self._inbox.ask(self._next, {"batch": _PAGE, "max_bytes": _PAGE_BYTES, "no_wait": True})
-        messages, word = await self._inbox.gather(reply, _PAGE, within=PUBLISH_TIMEOUT)
-        return messages, status(word) if word is not None else None
-
-    async def _consume(self) -> str:
-        """A consumer that begins behind what was read; where it is asked for messages."""
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=self.reached + 1,
-            filter_subject=self.subject,
-            ack_policy=AckPolicy.NONE,
-            inactive_threshold=_FORGOTTEN_AFTER,
-            mem_storage=True,
-            num_replicas=1,
-        )
-        made = await self.bus.js.add_consumer(self.stream, config)
-        self._delivered = 0
-        return f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{made.name}"
+_UNREADABLE = (msgspec.MsgspecError, ValueError)
 
 
 @dataclass
@@ -115,7 +37,8 @@ class View:
     """The books of one workspace and the feeds that keep them.
 
     `unreadable` says of which subjects the newest message cannot be read: its sequence, and why. A view that
-    was `loaded` once is read again at small cost; `users` is how many batches work with it now.
+    was `loaded` once is read again at small cost; `users` is how many batches work with it now. `ended` is when
+    `loading` it in the background did.
     """
 
     bus: Bus
@@ -123,22 +46,25 @@ class View:
     pace: Pace
     books: Books = field(default_factory=Books)
     unreadable: dict[str, tuple[int, Exception]] = field(default_factory=dict)
+    loaded: bool = False
     loading: bool = False
+    ended: anyio.Event = field(default_factory=anyio.Event)
     users: int = 0
 
     def __post_init__(self) -> None:
         region, workspace, names = self.bus.region, self.workspace, self.bus.topology
         claims, policies = names.bucket("claims"), names.bucket("policies")
         aliases, selfchecks = names.bucket("aliases"), names.bucket("selfchecks")
-        self._records = self._feed(names.records, f"{region}.record.{workspace}.>", self._record)
-        self._entries = self._feed(names.entries, f"{region}.entry.{workspace}.>", self._entry)
+        records, entries = _message(Record), _message(Entry)
+        self._records = self._feed(names.records, f"{region}.record.{workspace}.>", records, self.books.take_records)
+        self._entries = self._feed(names.entries, f"{region}.entry.{workspace}.>", entries, self.books.take_entries)
         self._feeds = (
             self._records,
             self._entries,
-            self._feed(f"KV_{claims}", f"$KV.{claims}.{workspace}.>", self._claim),
-            self._feed(f"KV_{policies}", f"$KV.{policies}.{workspace}", self._policy),
-            self._feed(f"KV_{aliases}", f"$KV.{aliases}.{workspace}.>", self._lessons),
-            self._feed(f"KV_{selfchecks}", f"$KV.{selfchecks}.{workspace}", self._selfcheck),
+            self._feed(f"KV_{claims}", f"$KV.{claims}.{workspace}.>", _value(Claim), self._claims),
+            self._feed(f"KV_{policies}", f"$KV.{policies}.{workspace}", _value(Policy), self._policy),
+            self._feed(f"KV_{aliases}", f"$KV.{aliases}.{workspace}.>", _value(Lessons), self._lessons),
+            self._feed(f"KV_{selfchecks}", f"$KV.{selfchecks}.{workspace}", _value(SelfCheck), self._selfcheck),
         )
 
     @property
@@ -165,9 +91,12 @@ class View:
         ended: list[bool] = []
         failed: list[RetryLater] = []
 
-        async def read(feed: _Feed) -> None:
+        async def read(feed: Feed) -> None:
             try:
-                while not await feed.page(self.pace):
+                while not await feed.page():
+                    # A large view is many objects that stay. The collector would walk over all of them again and again,
+                    # half a second at a time; those it is told to leave alone still go when nothing refers to them.
+                    gc.freeze()
                     if time.monotonic() > until:
                         return
             except RetryLater as error:
@@ -180,45 +109,78 @@ class View:
                 group.start_soon(read, feed)
         if failed:
             raise failed[0]
-        return len(ended) == len(self._feeds)
+        whole = len(ended) == len(self._feeds)
+        self.loaded = self.loaded or whole
+        return whole
 
     async def close(self) -> None:
         """Stop reading."""
         for feed in self._feeds:
             await feed.close()
 
-    def _feed(self, stream: str, subject: str, take: Callable[[Msg], None]) -> _Feed:
-        def safely(message: Msg) -> None:
+    def _feed(self, stream: str, subject: str, read: Callable[[Msg], T], take: Callable[[Sequence[T]], None]) -> Feed:
+        def safely(messages: Sequence[Msg]) -> None:
+            good: list[tuple[Msg, T]] = []
+            for message in messages:
+                try:
+                    good.append((message, read(message)))
+                except _UNREADABLE as error:
+                    self._skip(message, error)
             try:
-                take(message)
-                self.unreadable.pop(message.subject, None)
-            except (msgspec.MsgspecError, ValueError) as error:
-                # A view that stopped here would hold up the workspace for ever; what it cannot read it cannot use.
-                self.unreadable[message.subject] = (position(message).stream, error)
-                log.warning("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
+                take([value for _, value in good])
+            except _UNREADABLE:  # one of them is at fault: each is taken by itself, and that one named
+                for message, value in good:
+                    try:
+                        take([value])
+                    except _UNREADABLE as error:
+                        self._skip(message, error)
+                    else:
+                        self._forgive(message)
+            else:
+                for message, _ in good if self.unreadable else ():
+                    self._forgive(message)
 
-        return _Feed(self.bus, stream, subject, safely)
+        return Feed(self.bus, stream, subject, safely, self.pace)
 
-    def _record(self, message: Msg) -> None:
-        self.books.take_record(codec.decode(message.data, Record))
+    def _skip(self, message: Msg, error: Exception) -> None:
+        """A view that stopped here would hold up the workspace for ever; what it cannot read it cannot use."""
+        log.warning("view.unreadable", workspace=self.workspace, subject=message.subject, error=error)
+        self._forgive(message)
+        self.unreadable.setdefault(message.subject, (position(message).stream, error))
 
-    def _entry(self, message: Msg) -> None:
-        self.books.take_entry(codec.decode(message.data, Entry))
+    def _forgive(self, message: Msg) -> None:
+        """What could not be read before this message on its subject does not count any more."""
+        sequence, _ = self.unreadable.get(message.subject, (math.inf, None))
+        if sequence < position(message).stream:
+            del self.unreadable[message.subject]
 
-    def _claim(self, message: Msg) -> None:
-        entry = message.subject.rpartition(".")[2]
+    def _claims(self, claims: Sequence[tuple[str, Claim | None]]) -> None:
+        for entry, claim in claims:
+            self.books.take_claim(entry, claim.bill if claim is not None else None)
+
+    def _lessons(self, taught: Sequence[tuple[str, Lessons | None]]) -> None:
+        for vendor, lessons in taught:
+            self.books.take_lessons(vendor, lessons)
+
+    def _policy(self, policies: Sequence[tuple[str, Policy | None]]) -> None:
+        for _, policy in policies:
+            self.books.policy = policy or Policy()
+
+    def _selfcheck(self, checks: Sequence[tuple[str, SelfCheck | None]]) -> None:
+        for _, check in checks:
+            self.books.selfcheck = check
+
+
+def _message(type_: type[T]) -> Callable[[Msg], T]:
+    """Reads messages of a stream."""
+    return lambda message: codec.decode(message.data, type_)
+
+
+def _value(type_: type[T]) -> Callable[[Msg], tuple[str, T | None]]:
+    """Reads values of a bucket: the last word of the key, and the value, None where it was deleted."""
+
+    def read(message: Msg) -> tuple[str, T | None]:
         gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
-        self.books.take_claim(entry, None if gone else codec.decode(message.data, Claim).bill)
+        return message.subject.rpartition(".")[2], None if gone else codec.decode(message.data, type_)
 
-    def _policy(self, message: Msg) -> None:
-        gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
-        self.books.policy = Policy() if gone else codec.decode(message.data, Policy)
-
-    def _lessons(self, message: Msg) -> None:
-        vendor = message.subject.rpartition(".")[2]
-        gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
-        self.books.take_lessons(vendor, None if gone else codec.decode(message.data, Lessons))
-
-    def _selfcheck(self, message: Msg) -> None:
-        gone = (message.headers or {}).get("KV-Operation") in {"DEL", "PURGE"}
-        self.books.selfcheck = None if gone else codec.decode(message.data, SelfCheck)
+    return read

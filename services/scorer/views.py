@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from common.bus import Bus
 from common.errors import RetryLater
-from services.scorer.pace import Pace
+from common.pace import Pace
 from services.scorer.view import View
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class Views:
         """Read on in the background what takes longer than a batch may wait."""
         await self._ready.wait()
         if self._group is not None and not view.loading:
-            view.loading = True
+            view.loading, view.ended = True, anyio.Event()
             view.users += 1
             self._group.start_soon(self._load, view)
 
@@ -81,6 +81,7 @@ class Views:
                     await self.make_room()
         finally:
             view.loading = False
+            view.ended.set()
             view.users -= 1
         log.info("view.loaded", workspace=view.workspace, size=view.size)
 

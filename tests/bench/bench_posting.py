@@ -8,10 +8,7 @@ decision at a time, so that each invoice is looked for, uploaded and read back a
 decision published to the last posting `verified`.
 """
 
-import base64
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,15 +18,13 @@ from pathlib import Path
 import anyio
 import structlog
 
-from common import embedded, subjects, topology
+from common import embedded, subjects
 from common.buckets import Documents
 from common.bus import Bus
 from common.messages import Document, Record
 from common.service import main as serving_process
-from common.settings import load
 from services.poster import app
-from services.sandbox.app import DEFAULTS, build, serving
-from tests.conftest import ROOT, environment
+from tests.bench.scene import scene
 from tests.poster.desk import WS, Desk, bill
 
 BILLS, ALONE = 2_000, 60
@@ -51,71 +46,28 @@ class Run:
 
     async def measure(self, title: str, bills: int, command: Sequence[str], *, sizes: bool, shuffled: bool) -> float:
         """Print the figures of one run; invoices a second."""
-        self._folder.mkdir()
-        sandbox = build(self._folder, DEFAULTS)
-        async with serving(sandbox, self._folder) as urls:
-            settings = load(
-                nats_url=self._broker.url,
-                nats_token=self._broker.token,
-                region=self._region,
-                log_level="warning",
-                qonto_api_url=urls.qonto,
-                qonto_oauth_url=urls.qonto,
-                qonto_client_id=DEFAULTS.qonto_client_id,
-                qonto_client_secret=DEFAULTS.qonto_client_secret,
-                master_key=base64.b64encode(os.urandom(32)).decode(),
-            )
-            variables = environment(
-                settings,
-                WEIR_LOG_LEVEL="warning",
-                WEIR_QONTO_API_URL=urls.qonto,
-                WEIR_QONTO_OAUTH_URL=urls.qonto,
-                WEIR_QONTO_CLIENT_ID=DEFAULTS.qonto_client_id,
-                WEIR_QONTO_CLIENT_SECRET=DEFAULTS.qonto_client_secret,
-                WEIR_MASTER_KEY=settings.required("master_key"),
-            )
-            bus = Bus(settings, "bench")
-            await bus.connect()
-            await topology.ensure(bus.js, bus.topology)
-            desk = Desk(bus, settings, urls.quickbooks)
-            await desk.open()
-            process = subprocess.Popen(  # noqa: ASYNC220 (nothing else waits for this loop)
-                [sys.executable, "-m", *command], cwd=ROOT, env=variables, stdin=subprocess.DEVNULL
-            )
-            try:
-                await _answering(bus)
-                await desk.connect()
-                await desk.mirror()
-                orders = await _bills(desk, bills, sizes=sizes, shuffled=shuffled)
-                begun, began = time.time(), time.perf_counter()
-                for record, sequence in orders:
-                    await desk.decide(record, sequence)
-                await _verified(bus, bills)
-                seconds = time.perf_counter() - began
-                calls = await desk.calls(begun)
-                live = len(await desk.invoices())
-            finally:
-                process.terminate()
-                process.wait(30)
-                await desk.control.aclose()
-                await bus.close()
+        async with scene(self._broker, self._region, self._folder, command) as found:
+            desk = found.desk
+            await desk.mirror()
+            orders = await _bills(desk, bills, sizes=sizes, shuffled=shuffled)
+            begun, began = time.time(), time.perf_counter()
+            for record, sequence in orders:
+                await desk.decide(record, sequence)
+            await _verified(found.bus, bills)
+            seconds = time.perf_counter() - began
+            calls = await desk.calls(begun)
+            live = len(await desk.invoices())
+            busiest = [found.sandbox.calls.busiest("qonto", span) for span in (10.0, 600.0)]
         total, writes = sum(calls.values()), calls[BULK]
         rate = bills / seconds
         print(
             f"posting, {title}, {bills:,} creates: {bills / writes:.1f} invoices per write call, "
             f"{10 * total / bills:.2f} calls per 10 invoices over all, {rate:,.1f} verified/s; "
-            f"busiest {sandbox.calls.busiest('qonto', 10.0)} calls in 10 s (1,000 allowed), "
-            f"{sandbox.calls.busiest('qonto', 600.0)} in 10 min (10,000)"
+            f"busiest {busiest[0]} calls in 10 s (1,000 allowed), {busiest[1]} in 10 min (10,000)"
         )
         if live != bills:
             raise SystemExit(f"posting: {bills} bills have {live} entries in Qonto")
         return rate
-
-
-async def _answering(bus: Bus) -> None:
-    with anyio.fail_after(30):
-        while not (await bus.js.consumer_info(bus.topology.decisions, bus.topology.poster.name)).num_waiting:
-            await anyio.sleep(0.05)
 
 
 async def _bills(desk: Desk, count: int, *, sizes: bool, shuffled: bool) -> list[tuple[Record, int]]:

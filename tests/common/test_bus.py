@@ -10,7 +10,8 @@ import pytest
 from common import subjects, topology
 from common.buckets import Bucket, Documents
 from common.bus import Bus
-from common.consume import Delivery, batches
+from common.consume import batches
+from common.delivery import Delivery
 from common.errors import Conflict, Fatal, Refused, RetryLater
 from common.lease import Taken, lease
 from common.messages import Answer, Claim, Disconnect, Done, Notice, Record, Refusal, Tick, now
@@ -283,3 +284,22 @@ async def test_ticks_of_a_workspace_collapse_into_the_newest(bus: Bus) -> None:
     assert held is not None
     assert held.message.reason == "connected"
     assert (await bus.js.stream_info(bus.topology.pulls)).state.messages == 1
+
+
+async def test_a_key_that_ends_while_it_is_looked_at_is_no_unforeseen_error(bus: Bus) -> None:
+    leases = Bucket(bus, "leases", str)
+    taken: list[int] = []
+
+    async def take(number: int) -> None:
+        while not taken:
+            try:
+                taken.append(await leases.create("kept", f"n{number}"))
+            except Conflict:
+                continue
+
+    await leases.create("kept", "first", ttl=1)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            for number in range(32):
+                group.start_soon(take, number)
+    assert len(taken) == 1

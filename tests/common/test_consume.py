@@ -1,14 +1,17 @@
 """Pulling under bad weather: a stop in the middle of a batch, a broker that is killed, a handler that is slow."""
 
+import base64
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
@@ -16,8 +19,12 @@ from nats.aio.msg import Msg
 
 from common import embedded, subjects, topology
 from common.bus import Bus
-from common.consume import Delivery, batches
+from common.consume import Handler, batches
+from common.delivery import Delivery, spread
+from common.errors import RetryLater, backoff
+from common.failures import Failures
 from common.inbox import position
+from common.inhand import InHand
 from common.messages import Tick, now
 from common.settings import Settings, load
 from tests.conftest import ROOT, environment
@@ -126,11 +133,18 @@ def test_a_message_says_where_it_stands(account: str, attempt: int, stream: int,
     assert position(message) == (said.sequence.stream, said.sequence.consumer, said.num_delivered)
 
 
-def test_sigterm_ends_a_process_cleanly(settings: Settings) -> None:
+@pytest.mark.parametrize("service", ["scorer", "puller", "poster"])
+def test_sigterm_ends_a_process_cleanly(service: str, settings: Settings) -> None:
+    provider = {"puller": "QUICKBOOKS", "poster": "QONTO"}.get(service)
+    secrets = {
+        f"WEIR_{provider}_CLIENT_ID": "fictional-client",
+        f"WEIR_{provider}_CLIENT_SECRET": "fictional-secret",
+        "WEIR_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.scorer"],
+        [sys.executable, "-m", f"services.{service}"],
         cwd=ROOT,
-        env=environment(settings, WEIR_LOG_FORMAT="json"),
+        env=environment(settings, WEIR_LOG_FORMAT="json", **(secrets if provider else {})),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -141,3 +155,109 @@ def test_sigterm_ends_a_process_cleanly(settings: Settings) -> None:
     assert process.wait(20) == 0
     assert "service.draining" in rest
     assert "Traceback" not in rest
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody acknowledged comes again within a second, what is to be retried at once."""
+    monkeypatch.setattr("common.topology.ACK_WAIT", 1.0)
+    monkeypatch.setattr("common.consume.ACK_WAIT", 1.0)
+    monkeypatch.setattr("common.errors.backoff", lambda _attempt: 0.05)
+
+
+async def lived(settings: Settings, handle: Handler[Tick], over: Callable[[], Awaitable[bool]], **more: Any) -> None:
+    """One life of a service, until `over`; then it is gone as after kill -9: nothing is finished or acknowledged."""
+    service = Bus(settings, "puller")
+    batches(service, service.topology.puller, Tick, handle, size=8, **more)
+    async with anyio.create_task_group() as group:
+        group.start_soon(service.run)
+        await service.started.wait()
+        with anyio.fail_after(20):
+            while not await over():
+                await anyio.sleep(0.02)
+        group.cancel_scope.cancel()
+    await service.close()
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_a_message_that_ends_its_process_each_time_is_given_up(bus: Bus, settings: Settings) -> None:
+    done: list[str] = []
+    lives = 0
+
+    async def quiet() -> bool:
+        return bool(await Failures(bus).standing()) and len(done) > 1
+
+    for name in ("one", "poison", "two"):
+        await publish(bus, name)
+    while not await quiet():
+        lives += 1
+        assert lives < 9, "it goes round and round"
+        died = anyio.Event()
+
+        async def handle(deliveries: Sequence[Delivery[Tick]], died: anyio.Event = died) -> None:
+            if any(delivery.message.workspace == "poison" for delivery in deliveries):
+                died.set()
+                await anyio.sleep_forever()
+            done.extend(delivery.message.workspace for delivery in deliveries)
+
+        async def over(died: anyio.Event = died) -> bool:
+            return died.is_set() or await quiet()
+
+        await lived(settings, handle, over)
+    [failure] = await Failures(bus).standing()
+    assert (failure.workspace, "never finished" in failure.why) == ("poison", True)
+    assert sorted(done) == ["one", "two"]
+    await settled(bus)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_a_handler_that_hangs_is_cut_off_and_its_message_given_up(bus: Bus, settings: Settings) -> None:
+    done: list[str] = []
+
+    async def handle(deliveries: Sequence[Delivery[Tick]]) -> None:
+        if any(delivery.message.workspace == "hangs" for delivery in deliveries):
+            await anyio.sleep_forever()
+        done.extend(delivery.message.workspace for delivery in deliveries)
+
+    async def over() -> bool:
+        return "other" in done and bool(await Failures(bus).standing("hangs"))
+
+    for name in ("hangs", "other"):
+        await publish(bus, name)
+    await lived(settings, handle, over, within=0.2)
+    assert done == ["other"]
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_what_waits_for_long_is_not_taken_for_poison(bus: Bus, settings: Settings) -> None:
+    attempts: list[int] = []
+
+    async def handle(deliveries: Sequence[Delivery[Tick]]) -> None:
+        for delivery in deliveries:
+            attempts.append(delivery.attempt)
+            if delivery.attempt < 12:
+                await delivery.failed(RetryLater("not yet", 0.01))
+
+    async def over() -> bool:
+        return 12 in attempts
+
+    await publish(bus, "patient")
+    await lived(settings, handle, over)
+    assert attempts == list(range(1, 13))
+    assert await Failures(bus).standing() == []
+
+
+@given(st.integers(1, 10_000))
+def test_retries_come_ever_later_up_to_an_end_and_not_all_at_once(attempt: int) -> None:
+    pauses = {spread(backoff(attempt)) for _ in range(8)}
+    assert len(pauses) > 1
+    assert all(0.9 * backoff(attempt) <= pause <= 1.1 * backoff(attempt) for pause in pauses)
+    assert backoff(attempt) <= backoff(attempt + 1) <= 300
+
+
+async def test_readers_of_one_process_note_what_they_have_in_hand_each_for_itself(bus: Bus) -> None:
+    """A puller has several readers of its durable, and what waits for its turn comes to all of them."""
+    first, second = InHand(bus, bus.topology.puller), InHand(bus, bus.topology.puller)
+    async with first.noted([1]), second.noted([2]):
+        assert await first.left([1, 2, 3]) == {1: 1, 2: 1}
+    assert await first.left([1, 2]) == {}

@@ -10,7 +10,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import logs, settings, subjects
+from common import logs, masterkeys, settings, subjects
 from common.errors import Fate, Refused, RetryLater, UserError, backoff, verdict
 from common.messages import now
 from common.oauth import Tokens
@@ -102,7 +102,7 @@ def test_a_malformed_master_key_is_named_but_never_shown(monkeypatch: pytest.Mon
     monkeypatch.setenv("WEIR_MASTER_KEY", value)
     loaded = settings.load()
     with pytest.raises(UserError, match="WEIR_MASTER_KEY") as caught:
-        loaded.sealing_key()
+        masterkeys.master_keys(loaded)
     assert value not in str(caught.value)
     assert value not in repr(loaded)
 
@@ -170,6 +170,22 @@ def test_what_a_provider_says_of_a_token_is_not_logged() -> None:
         structlog.get_logger(), "info", {"event": "x", "error": ValueError("Token expired: AB01whole…")}
     )
     assert "AB01" not in str(event)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "RT1-AbCdEf-0123456789",
+        "XAB11AbCdEf-0123456789",
+        "eyJlbmMiOiJBMTI4Q0JDLUhTMjU2In0..AbCdEf",
+        "ory_at_AbCdEf",
+        f"weir_{'a' * 43}",
+        f"SU{'A2' * 28}",
+    ],
+)
+def test_what_is_a_secret_by_its_looks_is_not_logged_without_a_name(secret: str) -> None:
+    event = logs.redact(structlog.get_logger(), "info", {"event": "x", "error": ValueError(f"no {secret} here")})
+    assert event == {"event": "x", "error": f"ValueError: no {logs.HIDDEN} here"}
 
 
 def test_bodies_are_not_logged() -> None:

@@ -11,9 +11,12 @@ import anyio
 import nats
 import psutil
 import pytest
+from nats.js.api import StorageType
 
-from common import embedded
-from common.errors import UserError
+from common import embedded, topology
+from common.bus import Bus
+from common.errors import RetryLater, UserError
+from common.settings import load
 from tests.conftest import ROOT
 
 
@@ -97,3 +100,37 @@ async def test_a_store_it_cannot_use_is_said_in_one_line(tmp_path: Path) -> None
 
 async def _quiet(_error: Exception) -> None:
     """Refused connections are what these tests provoke."""
+
+
+async def test_everything_a_region_needs_is_there_again_after_a_restart(tmp_path: Path) -> None:
+    async with embedded.broker(tmp_path) as broker:
+        bus = Bus(load(nats_url=broker.url, nats_token=broker.token, region="eu"), "test")
+        await bus.connect()
+        await topology.ensure(bus.js, bus.topology)
+        hour, subject = bus.topology.pace("hour"), "eu.pace.hour.fictional"
+        assert await bus.admit(hour, subject)
+        pid = server_of(broker.process.pid)
+        os.kill(pid, signal.SIGKILL)
+        gone(pid)
+        with anyio.fail_after(20):
+            while not (admitted := await _admitted(bus, hour, subject)):
+                await anyio.sleep(0.05)
+        assert admitted
+        assert (await bus.js.stream_info(hour)).state.messages == 2  # the call before the restart counts as well
+        assert await topology.ensure(bus.js, bus.topology) == []
+        await bus.close()
+
+
+async def test_limits_that_were_kept_in_memory_move_to_disk(bus: Bus) -> None:
+    hour = next(stream for stream in bus.topology.streams if stream.name == bus.topology.pace("hour"))
+    await bus.js.delete_stream(str(hour.name))
+    await bus.js.add_stream(hour.evolve(storage=StorageType.MEMORY))
+    assert await topology.ensure(bus.js, bus.topology) == [hour.name]
+    assert await topology.ensure(bus.js, bus.topology) == []
+
+
+async def _admitted(bus: Bus, stream: str, subject: str) -> bool:
+    try:
+        return await bus.admit(stream, subject)
+    except RetryLater:  # the broker is away
+        return False

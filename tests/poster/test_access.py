@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from common import masterkeys
 from common.bus import Bus
 from common.errors import NotConnected
 from common.messages import Mirror, Mirrored, Refusal, now
 from common.oauth import Tokens
 from common.register import Register
 from common.settings import Settings
-from common.vault import Vault
 from services.poster.qonto import Part
 from services.sandbox.app import DEFAULTS, build, serving
 from tests.poster.desk import WS, Desk, poster
@@ -83,7 +83,7 @@ async def _hold(desk: Desk, scope: str) -> None:
     """Have the workspace's grant allow less than Weir asks for, as when the app was registered with less."""
     path = f"/sandbox/companies/{desk.realm}/tokens"
     given = (await desk.control.post(path, json={"side": "qonto", "scope": scope})).json()
-    register = Register(desk.bus, Vault(desk.settings.sealing_key()), "qonto")
+    register = Register(desk.bus, masterkeys.vault(desk.settings), "qonto")
     kept = await register.usable(WS)
     tokens = Tokens(access=given["access_token"], refresh=given["refresh_token"], expires_at=now() + timedelta(hours=1))
     await register.write(kept, kept.value.holding(tokens, register.seal(WS, tokens)))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,9 +22,11 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from common.messages import Bill, BillLine, Company, Record, Ref, TaxLine, Vendor, VendorCredit
+from services.poster import render
+from services.poster.everyday import LETTERS, everyday
 from services.poster.letters import FACES, MISSING, clean, runs
 from services.poster.render import pdf
-from services.poster.words import LANGUAGES, words_of
+from services.poster.words import LANGUAGES, Words, words_of
 from services.sandbox.qonto.reading import CODES, THREE_DECIMALS, read_document
 from tests.poster.desk import BUYER, VENDOR, bill
 
@@ -42,7 +45,7 @@ WORDS = {
     "hebrew": st.text("אבגדהוזחטילנרת", min_size=1, max_size=10),
     "emoji": st.text("🚀🎉☕🐝", min_size=1, max_size=2).map(lambda marks: f"Bee {marks} Co"),
 }
-ONE_LINE = frozenset({"arabic", "hebrew"})
+ONE_LINE = frozenset({"arabic", "hebrew", "emoji"})
 """Scripts whose lines vary in height: the sandbox's OCR tells by the height which lines a long name has."""
 NAMES = st.sampled_from(sorted(WORDS)).flatmap(
     lambda script: st.lists(WORDS[script], min_size=1, max_size=2 if script in ONE_LINE else 6).map(" ".join)
@@ -154,6 +157,34 @@ def test_lines_run_in_the_direction_of_their_script() -> None:
     assert [text for text, leftward in hebrew if leftward and text.strip()] == ["בע״מ", "דקל "]
     assert "".join(text for text, _ in hebrew) == "Acme בע״מ 42דקל  (x)"
     assert clean("a\u200bb\n  c\u0301 \ue000") == f"ab ć {MISSING}"
+
+
+def test_everyday_letters_look_the_same_from_the_small_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = sorted(mark for mark in LETTERS if not mark.isspace() and unicodedata.category(mark) != "Cf")
+    name = "".join(letters[100:150])
+    body = bill(vendor=Ref(id="7", name=name), lines=(BillLine(description="".join(letters), amount=Decimal(1)),))
+    small = pdf(record(body), VENDOR, BUYER)
+    monkeypatch.setattr(render, "everyday", lambda *_: False)
+    whole = pdf(record(body), VENDOR, BUYER)
+    assert list(texts(small)) == list(texts(whole))
+    assert _look(small) == _look(whole)
+
+
+def _look(data: bytes) -> list[bytes]:
+    document = pypdfium2.PdfDocument(data)
+    pictures = [page.render(scale=2).to_pil().tobytes() for page in document]
+    document.close()
+    return pictures
+
+
+def test_a_letter_beyond_them_asks_for_the_whole_fonts() -> None:
+    assert all(everyday(*_labels(words)) for words in LANGUAGES.values())
+    assert everyday("Cafe\u0301 Łódź 12\u202f345,67\u00a0€")
+    assert not any(everyday(text) for text in ("Ђ", "q\u0301", "\u200b", "東", MISSING))
+
+
+def _labels(words: Words) -> list[str]:
+    return [str(getattr(words, field.name)) for field in fields(words)]
 
 
 def test_every_face_is_there() -> None:

@@ -1,5 +1,6 @@
 """What cannot be handled stands in one list, is tried again on request, and leaves it when its record succeeds."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import msgspec
 import pytest
 
 from common import subjects
+from common.buckets import Documents
+from common.bus import Bus
 from common.failures import Failures
-from common.messages import Failure, Refusal, Retried, Retry
+from common.messages import Document, Failure, Refusal, Retried, Retry
 from tests.cli.test_errors import weir
 from tests.conftest import environment
-from tests.poster.desk import WS, Desk, bill
+from tests.poster.desk import WS, Desk, bill, pdf_saying, poster
 
 REJECTED = '{"errors":[{"code":"invalid","detail":"no such file"}]}'
 
@@ -107,6 +110,39 @@ async def test_what_cannot_be_read_ends_in_the_list_and_holds_up_nothing(desk: D
     assert (still.resolved_at, still.attempts) == (None, 2)
     assert (await desk.posting(await desk.create("1"))).outcome == "created"
     await gone(desk)
+
+
+async def test_what_waits_for_long_stands_in_the_list_while_it_is_tried(
+    bus: Bus, idle: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the bill is not in the store; it comes after all."""
+    monkeypatch.setattr("services.poster.app.TOLD_AT", 2)
+    data = pdf_saying("Invoice F-100")
+    file = Document(
+        sha256=hashlib.sha256(data).hexdigest(),
+        name="a.pdf",
+        content_type="application/pdf",
+        size=len(data),
+        attachable="1",
+    )
+    async with poster(idle.settings):
+        await idle.connect()
+        decision = await idle.create("1", bill(), documents=(file,))
+        [failure] = await standing(idle)
+        assert "not in the store" in failure.why
+        await Documents(bus).put(data)
+        assert (await idle.posting(decision)).outcome == "created"
+        await gone(idle)
+
+
+async def test_a_decision_on_a_record_nobody_can_read_ends_in_the_list(desk: Desk) -> None:
+    record, sequence = await desk.record("1", bill())
+    name = subjects.record(desk.bus.region, WS, "bill", record.key)
+    await desk.bus.publish(name, {"type": "record.9"}, stream=desk.bus.topology.records)
+    await desk.decide(record, sequence)
+    assert (await desk.posting(await desk.create("2", bill("F-2")))).outcome == "created"
+    [failure] = await standing(desk)
+    assert (failure.field, "cannot be read" in failure.why) == ("record", True)
 
 
 async def test_what_names_no_workspace_is_not_dropped(desk: Desk) -> None:

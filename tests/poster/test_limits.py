@@ -9,15 +9,14 @@ import anyio
 import httpx
 import pytest
 
-from common import http, subjects
+from common import http, masterkeys, subjects
 from common.bus import Bus
 from common.errors import NotConnected, RetryLater
-from common.messages import now
+from common.messages import Done, now
 from common.oauth import Tokens
 from common.register import Connection, Register
 from common.settings import Settings
 from common.topology import PACE
-from common.vault import Vault
 from services.poster.app import connected
 from services.poster.connection import staging
 from services.poster.limits import Pace, Refusals, keep_within_limits
@@ -46,7 +45,7 @@ async def _answered(desk: Desk, status: int) -> int:
 async def _bury(desk: Desk, workspace: str) -> None:
     """A connection that looks well, whose grant Qonto does not know any more."""
     tokens = Tokens(access=f"gone-{workspace}", refresh=f"gone-{workspace}", expires_at=now() + timedelta(hours=1))
-    register = Register(desk.bus, Vault(desk.settings.sealing_key()), "qonto")
+    register = Register(desk.bus, masterkeys.vault(desk.settings), "qonto")
     made = Connection(workspace=workspace, account=f"org-{workspace}", state="connected", since=now())
     await register.write(None, made.holding(tokens, register.seal(workspace, tokens)))
 
@@ -141,3 +140,26 @@ async def test_calls_for_tokens_and_repeats_are_counted_too(desk: Desk) -> None:
     async with instance(desk.settings) as qonto:
         await qonto.organization(WS)
     assert await counted() - before == sum((await desk.calls()).values()) - called - 1  # the browser's is not ours
+
+
+async def test_a_disconnect_risks_no_refusal_without_room_for_it(desk: Desk) -> None:
+    stream = desk.bus.topology.pace("hour")
+    while await desk.bus.admit(stream, subjects.pace(desk.bus.region, "hour", "qonto", "kept")):
+        pass
+    await desk.switch(clock_offset=7200)  # the access token has ended, and nobody here knows
+    assert isinstance(await desk.disconnect(), Done)
+    assert await _answered(desk, 401) == 0
+    assert (await desk.calls())["DELETE /v2/oauth2/consents"] == 1
+
+
+async def test_a_refused_disconnect_counts_for_the_hour(desk: Desk) -> None:
+    subject = f"{desk.bus.region}.pace.hour.qonto.*"
+
+    async def counted() -> int:
+        info = await desk.bus.js.stream_info(desk.bus.topology.pace("hour"), subjects_filter=subject)
+        return sum((info.state.subjects or {}).values())
+
+    await desk.switch(clock_offset=7200)
+    before = await counted()
+    assert isinstance(await desk.disconnect(), Done)
+    assert await counted() - before == await _answered(desk, 401) == 1

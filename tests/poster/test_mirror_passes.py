@@ -1,19 +1,23 @@
 """What a pass of the mirror costs, and that nothing escapes it: moving lists, late readings, kills, damage."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from common import subjects
 from common.buckets import Bucket
-from common.messages import Notice, now
+from common.failures import Failures
+from common.messages import Failure, Notice, Retried, Retry, now
 from services.poster import lists, mirror, qonto, unread
 from services.poster.entries import Entries
+from services.poster.ledger import Page
 from services.poster.lists import Marker
 from services.poster.mirror import Accounts
 from services.poster.unread import Watched
-from tests.poster.desk import WS, Desk, poster
+from tests.poster.desk import WS, Desk, bill, poster
+from tests.poster.test_limits import instance
 
 INVOICES, TRANSACTIONS, ORGANIZATION = "GET /v2/supplier_invoices", "GET /v2/transactions", "GET /v2/organization"
 
@@ -164,24 +168,88 @@ async def test_what_is_never_read_is_looked_at_ever_more_rarely_and_then_no_more
     assert looks == unread.TRIES
 
 
-async def test_a_damaged_entry_is_told_once_and_read_when_it_is_mended(desk: Desk) -> None:
+async def _damage(desk: Desk, ident: str, **values: Any) -> None:
+    path = f"/sandbox/companies/{desk.realm}/qonto/supplier_invoices/{ident}?strange=true"
+    (await desk.control.patch(path, json=values)).raise_for_status()
+
+
+async def _retried(desk: Desk, failure: Failure) -> Failure:
+    request = Retry(workspace=WS, id=failure.id, by="A. Tester")
+    answer = await desk.bus.call(subjects.retry(desk.bus.region, "mirror"), request)
+    assert isinstance(answer, Retried), answer
+    return answer.failure
+
+
+async def test_a_damaged_entry_stands_among_the_failures_until_it_is_read(desk: Desk) -> None:
     await desk.mirror()
     foreign = await desk.foreign_invoice()
-    path = f"/sandbox/companies/{desk.realm}/qonto/supplier_invoices/{foreign.id}"
-
-    async def write(**values: Any) -> None:
-        (await desk.control.patch(f"{path}?strange=true", json=values)).raise_for_status()
 
     async def told() -> list[Notice]:
         return [one for one in await desk.notices() if "cannot be read" in one.why]
 
-    await write(total_amount="twelve", tomorrow={"new": "field"}, status="from_tomorrow")
+    await _damage(desk, foreign.id, total_amount="twelve", tomorrow={"new": "field"}, status="from_tomorrow")
     for _ in range(3):
         await desk.mirror()
     [notice] = await told()
-    assert foreign.id in notice.why or "total_amount" in notice.why
-    await write(total_amount={"value": "12.00", "currency": "EUR"})
+    assert "total_amount" in notice.why
+    [failure] = await Failures(desk.bus).standing(WS)
+    assert (failure.id, failure.attempts, failure.retryable) == (f"mirror.invoice-{foreign.id}", 1, True)
+    assert failure.why == notice.why
+    assert failure.fix
+    still = await _retried(desk, failure)
+    assert (still.resolved_at, still.attempts) == (None, 2)
+    await _damage(desk, foreign.id, total_amount={"value": "12.00", "currency": "EUR"})
     await desk.mirror()
     entry = await desk.entry("invoice", foreign.id)
     assert (str(entry.amount), entry.status) == ("12.00", "from_tomorrow")
     assert len(await told()) == 1
+    assert await Failures(desk.bus).standing(WS) == []
+    over = await _retried(desk, failure)
+    assert over.resolution == "it can be read again"
+
+
+async def test_a_damaged_entry_is_read_anew_on_request(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    await _damage(desk, foreign.id, issue_date="someday", description="old")
+    await desk.mirror()
+    [failure] = await Failures(desk.bus).standing(WS)
+    await _damage(desk, foreign.id, issue_date="2026-03-01", description="mended")
+    over = await _retried(desk, failure)
+    assert over.resolution == "tried again by A. Tester"
+    assert (await desk.entry("invoice", foreign.id)).label == "mended"
+    assert await Failures(desk.bus).standing(WS) == []
+
+
+async def test_a_damaged_entry_that_vanishes_is_no_failure_any_more(desk: Desk) -> None:
+    await desk.mirror()
+    foreign = await desk.foreign_invoice()
+    await _damage(desk, foreign.id, total_amount="twelve")
+    await desk.mirror()
+    [failure] = await Failures(desk.bus).standing(WS)
+    await desk.control.delete(f"/sandbox/companies/{desk.realm}/qonto/supplier_invoices/{foreign.id}")
+    await desk.mirror()
+    assert await Failures(desk.bus).standing(WS) == []
+    assert (await desk.entry("invoice", foreign.id)).deleted
+    assert (await _retried(desk, failure)).resolution == "it is gone from Qonto"
+
+
+async def test_an_upload_that_cannot_be_read_is_there_all_the_same(idle: Desk) -> None:
+    """A second upload because of a field that nobody understands would be a second entry."""
+    async with poster(idle.settings):
+        await idle.connect()
+        await idle.mirror()
+        posting = await idle.posting(await idle.create("1"))
+    await _damage(idle, str(posting.entry), total_amount="twelve")
+    ledger = Bucket(idle.bus, "idempotency", Page)
+    kept = await idle.page("1")
+    assert kept is not None
+    await ledger.delete(kept.key, kept.revision)
+    orders = [await idle.create("1", bill("F-1")), await idle.create("2", bill("F-2"))]
+    async with poster(idle.settings):
+        assert (await idle.posting(orders[1])).outcome == "created"
+        await idle.mirror()
+        async with instance(idle.settings) as calls:
+            seen = [one async for one in calls.created_since(WS, datetime(2020, 1, 1, tzinfo=UTC)) if one.origin]
+            assert posting.entry in {one.id for one in seen}
+        assert [one["id"] for one in await idle.invoices("1")] == [posting.entry]

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from common.messages import Action, BillPayment, Decision, Entry, Record, Ref
 from services.poster.document import shown
 from services.poster.ledger import KEY_HELD, OPEN, STEPS, Doubt, ImpossibleStep, Page, State, document_key, doubt, step
 from services.poster.plan import (
+    UNDONE,
+    Ask,
     Create,
     Finish,
     LinkTo,
@@ -39,6 +42,12 @@ BEGUN: dict[str, Any] = {
     "record_hash": "h",
     "decision": "d",
 }
+
+
+SOURCE = Decision(
+    id="d", workspace="w", realm="9", bill="1", action="create", score=0.9, why="", record_hash="h",
+    record_seq=1, entries_seq=0, policy_version=1, model_version="m", decided_at=AT,
+)  # fmt: skip
 
 
 @st.composite
@@ -80,14 +89,11 @@ def orders(draw: st.DrawFn) -> Order:
         action=action,
         record_seq=draw(st.integers(1, 6)),
         record_hash=draw(st.sampled_from(["h", "h", "h", "older"])),
-        source=Decision(
-            id="d", workspace="w", realm="9", bill="1", action=action, score=0.9, why="", record_hash="h",
-            record_seq=1, entries_seq=0, policy_version=1, model_version="m", decided_at=AT,
-        ),
+        source=SOURCE,
         entry=draw(st.sampled_from(["E1", "E2"])) if action == "link" else None,
         entry_kind="invoice" if action == "link" else None,
         by=by,
-    )  # fmt: skip
+    )
 
 
 def entry(**changes: Any) -> Entry:
@@ -199,3 +205,56 @@ def test_doubt_ends_with_the_life_of_the_key() -> None:
     page = step(page, "sent", sent_at=AT)
     assert doubt(page, AT + KEY_HELD * 0.99) is Doubt.REPEATABLE
     assert doubt(page, AT + KEY_HELD) is Doubt.UNKNOWABLE
+
+
+def settled_page(**changes: Any) -> Page:
+    values: dict[str, Any] = {**BEGUN, "state": "linked", "action": "link", "entry": "E1", "entry_kind": "invoice"}
+    return Page(**{**values, "document": NOW_SHOWN, "review": "R", "outcome": "linked", **changes})
+
+
+def answer(action: Action, named: str | None = None) -> Order:
+    return Order(
+        id="R",
+        workspace="w",
+        realm="9",
+        bill="1",
+        action=action,
+        record_seq=1,
+        record_hash="h",
+        source=SOURCE,
+        entry=named,
+        entry_kind="invoice" if named else None,
+        by="A. Tester",
+    )
+
+
+@pytest.mark.parametrize(
+    "page, order, stale",
+    [
+        (settled_page(), answer("link", "E1"), False),
+        (settled_page(), answer("link", "E2"), True),
+        (settled_page(), answer("create"), True),
+        (settled_page(), answer("withdraw"), True),
+        (settled_page(review="earlier"), answer("create"), False),
+        (settled_page(state="verified", action="create", made=True), answer("create"), False),
+        (settled_page(state="verified", action="create", made=True), answer("link", "E1"), False),
+        (settled_page(state="withdrawn", outcome="withdrawn"), answer("create"), True),
+        (settled_page(state="withdrawn", outcome="withdrawn"), answer("withdraw"), False),
+        (settled_page(state="withdrawn", outcome=None), answer("link", "E2"), False),  # on its way to E2
+    ],
+)
+def test_the_first_answer_to_a_review_is_the_one_that_counts(page: Page, order: Order, stale: bool) -> None:
+    assert isinstance(plan(page, order, RECORD, NOW_SHOWN, None), Stale) == stale
+
+
+@pytest.mark.parametrize("state", ["verified", "linked", "withdrawn"])
+@pytest.mark.parametrize("action", ["create", "link"])
+def test_what_is_being_undone_is_left_to_a_person(state: State, action: Action) -> None:
+    made = state == "verified"
+    page = settled_page(state=state, action="create" if made else "link", made=made, undone=NOW_SHOWN, review=None)
+    order = msgspec.structs.replace(answer(action, "E1" if action == "link" else None), id="d", by=None)
+    effect = plan(page, order, RECORD, NOW_SHOWN, None)
+    assert isinstance(effect, Ask)
+    assert effect.gate == UNDONE
+    other = plan(msgspec.structs.replace(page, undone="another version"), order, RECORD, NOW_SHOWN, None)
+    assert not isinstance(other, Ask)

@@ -1,25 +1,30 @@
 """A consent that is withdrawn in Qonto's pages ends the connection at once; nothing else that is sent does."""
 
+import base64
 import hmac
 import json
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import httpx
 import pytest
-from starlette.routing import Route
+from pydantic import SecretStr
 
-from common import subjects
+from common import masterkeys, subjects
 from common.buckets import Bucket
 from common.connections import Connection
-from common.messages import Done, Refusal, Webhook, now
-from services.console.webhooks import webhooks
+from common.messages import Done, Refusal, Rewrap, Webhook, now
+from common.rewrapping import Rewrapping, Shelf
+from common.vault import Vault
 from services.poster.subscriptions import Subscription, callback
 from services.poster.webhooks import WINDOW, genuine
 from services.sandbox.app import DEFAULTS
 from services.sandbox.qonto.webhooks import signature
-from tests.loopback import listening
+from tests.console.stand import webhooks
+from tests.loopback import serving
 from tests.poster.desk import WS, Desk, poster
 
 SUBSCRIPTIONS = "/v2/webhook_subscriptions"
@@ -28,8 +33,7 @@ SUBSCRIPTIONS = "/v2/webhook_subscriptions"
 @pytest.fixture
 async def heard(idle: Desk) -> AsyncIterator[Desk]:
     """A connected workspace whose console Qonto can reach."""
-    [endpoint] = [one.endpoint for one in webhooks(idle.bus).routes if isinstance(one, Route) and one.path == "/qonto"]
-    async with listening([Route("/webhooks/qonto", endpoint, methods=["POST"])]) as url:
+    async with serving(webhooks(idle.bus)) as url:
         idle.settings = idle.settings.model_copy(update={"console_url": url})
         async with poster(idle.settings):
             await idle.connect()
@@ -131,6 +135,41 @@ async def test_what_is_not_signed_is_old_or_means_somebody_else_changes_nothing(
         assert await send(body, signature(body, secret, at)) == Done()
     assert await _state(heard) == "needs-reconnect"
     assert len([one for one in await heard.notices() if one.kind == "needs-reconnect"]) == 1
+
+
+async def test_a_subscription_is_confirmed_though_its_secret_is_rewrapped_meanwhile(idle: Desk) -> None:
+    new, old = os.urandom(32), masterkeys.vault(idle.settings)
+    previous = SecretStr(base64.b64encode(new).decode())
+    await idle.fault("delay", f"{SUBSCRIPTIONS}$", method="POST", seconds=1.0)
+    async with serving(webhooks(idle.bus)) as url:
+        idle.settings = idle.settings.model_copy(update={"console_url": url, "master_key_previous": previous})
+        vault = Vault(new, *masterkeys.master_keys(idle.settings))
+        shelf = Shelf(Bucket(idle.bus, "subscriptions", Subscription), "webhook", "sealed")
+        async with poster(idle.settings), anyio.create_task_group() as group:
+            group.start_soon(idle.connect)
+
+            async def asked() -> bool:
+                return await shelf.bucket.get(idle.company["organization"]) is not None
+
+            await idle.until(asked)
+            moved = await Rewrapping(idle.bus, vault, "qonto", [shelf]).rewrap(Rewrap(to=vault.fingerprint))
+            assert (moved.moved, moved.stuck) == (2, 0)
+            assert (await _kept(idle)).id is None
+
+            async def confirmed() -> bool:
+                return (await _kept(idle)).id is not None
+
+            await idle.until(confirmed)
+            [subscribed] = await _subscriptions(idle)
+            kept = await _kept(idle)
+            assert kept.id == subscribed["id"]
+            assert kept.sealed.master == vault.fingerprint != old.fingerprint
+            await _withdraw(idle)  # what the secret signs is believed
+
+            async def ended() -> bool:
+                return await _state(idle) == "needs-reconnect"
+
+            await idle.until(ended)
 
 
 async def test_an_app_that_may_not_have_webhooks_works_without(heard: Desk) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from common import subjects
-from common.consume import Delivery
+from common.delivery import Delivery
 from common.messages import Bill, ReviewClosed, ReviewRequested, ReviewResolved, now
 from tests.poster.desk import WS, Desk, bill
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from common.bus import Bus
 from common.messages import Decision, Refusal, ReviewResolved, Undo, Undone
 from services.poster.app import connected
 from services.poster.connection import staging
-from services.poster.ledger import Ledger
+from services.poster.ledger import Ledger, State
 from services.poster.limits import Refusals, keep_within_limits
 from services.poster.qonto import Qonto
 from services.poster.undoing import Undoing
@@ -34,7 +35,11 @@ async def test_a_creation_is_taken_back_and_waits_for_a_person(desk: Desk) -> No
     one, two = await desk.create("1"), await desk.create("2", bill("F-200"))
     made = await desk.posting(one)
     await desk.posting(two)
-    answer = await desk.call("undo", asking(desk, note="sent twice"))
+    other_one = await desk.call("undo", asking(desk, entry="what stood there once"))
+    assert isinstance(other_one, Refusal)
+    assert f"{made.entry} stands for bill {desk.realm}-1 by now" in other_one.why
+    assert len(await desk.live("1")) == 1
+    answer = await desk.call("undo", asking(desk, note="sent twice", entry=made.entry))
     assert isinstance(answer, Undone)
     assert (answer.entry, answer.why) == (made.entry, "undone by Ida Imaginary: sent twice")
     assert await desk.live("1") == []
@@ -154,3 +159,32 @@ def dying(whole: Callable[..., Any], after: bool) -> Callable[..., Any]:
         raise DeadError
 
     return dies
+
+
+async def test_an_undo_that_was_cut_off_is_not_undone_by_a_decision(desk: Desk) -> None:
+    """The mark of payment was taken back, then the poster died: no decision on the same bill marks it again."""
+    await desk.mirror()
+    entry = await desk.foreign_invoice()
+    record, sequence = await desk.record("1", bill(balance=Decimal(0)))
+    decision = await desk.decide(record, sequence, "link", entry=entry.id, entry_kind="invoice")
+    assert (await desk.posting(decision)).why == "marked as paid"
+    async with http.client(desk.settings.qonto_api_url, staging(desk.settings)) as client, second(desk) as bus:
+        doomed = Undoing(bus, Qonto(client, connected(bus, client), keep_within_limits(client, bus), Refusals(bus)))
+        whole = doomed._ledger.take
+
+        async def dies(name: str, kept: Any, state: State, **changes: Any) -> Any:
+            if state == "withdrawn":
+                raise DeadError
+            return await whole(name, kept, state, **changes)
+
+        doomed._ledger.take = dies  # type: ignore[method-assign]
+        with pytest.raises(DeadError):
+            await doomed.undo(asking(desk))
+    assert (await desk.entry("invoice", entry.id)).status == "to_review"
+    await again(desk, decision)
+    await desk.asked("1", "undone")
+    await desk.mirror()
+    assert (await desk.entry("invoice", entry.id)).status == "to_review"
+    answer = await desk.call("undo", asking(desk))
+    assert isinstance(answer, Undone)
+    assert await desk.claim("invoice", entry.id) is None

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from common import codec, http, subjects
 from common.buckets import Bucket
-from common.bus import Bus, Stored
+from common.bus import Bus
 from common.errors import NotConnected
 from common.messages import (
     Authorize,
@@ -48,6 +48,7 @@ from common.messages import (
     VendorCredit,
     now,
 )
+from common.reading import Stored
 from common.settings import Settings
 from services.puller import app
 from services.puller.marker import Marker

@@ -14,7 +14,8 @@ from common.connections import Connection
 from common.messages import Connected, Exchange, Refusal
 from services.puller.marker import Marker
 from tests.conftest import environment
-from tests.puller.stand import KEY, SECRET, WS, World, puller, until
+from tests.puller.stand import KEY, SECRET, WS, World, differences, puller, until
+from tests.puller.test_documents import bare
 
 
 def start(world: World, log: Path) -> subprocess.Popen[bytes]:
@@ -282,3 +283,24 @@ async def test_a_state_is_good_once_and_only_if_it_is_ours(world: World) -> None
         redeemed: list[Exchange] = []
         assert isinstance(await world.connect(keep=redeemed), Connected)
         assert isinstance(await world.bus.call(world.subject("exchange"), redeemed[0]), Refusal)
+
+
+async def test_a_bill_deleted_while_a_first_pull_had_failed_for_long_is_deleted(world: World) -> None:
+    ident, other, *_ = bare(world)
+    world.sandbox.attach(world.realm, other, b"%PDF-1.4 fictional")  # not to be had: all but its bill is published
+    world.sandbox.fault("/attachments/", "status", status=503, times=10_000)
+    async with puller(world.settings):
+        assert isinstance(await world.connect(), Connected)
+
+        async def published() -> bool:
+            failing = (await world.state()).failing if await world.records("bill") else None
+            return failing is not None and ident in await world.records("bill")
+
+        await until(published)
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{ident}")
+        world.sandbox.switch(clock_offset=world.sandbox.at_first["clock_offset"] + 3700)  # longer than windows overlap
+        world.sandbox.control.delete("/sandbox/faults").raise_for_status()
+        await world.pull()
+        await world.pull()
+        assert (await world.bill(ident)).message.deleted
+        assert await differences(world) == []

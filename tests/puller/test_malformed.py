@@ -99,3 +99,33 @@ async def test_what_is_malformed_is_shown_and_tried_again_every_day(world: World
             await world.pull()
         assert (await world.state()).left_out == ()
         assert len([notice for notice in await world.notices() if notice.kind == "failed"]) == 1
+
+
+async def test_a_bill_larger_than_the_broker_takes_is_told_and_holds_up_nobody(world: World) -> None:
+    recent = few_recent_bills(world)
+    async with puller(recent):
+        await world.first_pull()
+        good, big, *_ = sorted(world.sandbox.bills(world.realm))
+        at = (now() + timedelta(seconds=5)).isoformat(timespec="seconds")
+        line = {
+            "Amount": 1.0,
+            "Description": "x" * 4000,  # the most QuickBooks takes
+            "DetailType": "AccountBasedExpenseLineDetail",
+            "AccountBasedExpenseLineDetail": {"AccountRef": {"value": "60"}},
+        }
+        lines = [{"Id": str(n), "LineNum": n, **line} for n in range(1, world.bus.client.max_payload // 4000 + 1)]
+        changed: list[Any] = [
+            on_the_wire(world, good, PrivateNote="news", Line=[], MetaData={"LastUpdatedTime": at}),
+            on_the_wire(world, big, PrivateNote="news", Line=lines, MetaData={"LastUpdatedTime": at}),
+        ]
+        body = {"CDCResponse": [{"QueryResponse": [{"Bill": changed}]}], "time": at}
+        world.sandbox.fault("/cdc", "status", status=200, body=json.dumps(body), times=1)
+        await world.pull()
+        state = await world.state()
+        assert (state.failing, state.left_out) == (None, (f"Bill {big}",))
+        assert await memo(world, good) == "news"
+        (told,) = [notice for notice in await world.notices() if notice.kind == "failed"]
+        assert "max_payload" in f"{told.fix}"
+        await a_day_later(world)  # by now it has fewer lines
+        await world.pull()
+        assert (await world.state()).left_out == ()

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from common import policies
 from common.buckets import Bucket
-from common.messages import Backfill, Connected, Disconnect, Done, PullState, Rewind, now
+from common.messages import Backfill, Connected, Disconnect, Done, Policy, PullState, Rewind, now
 from services.puller import schedule, ticks
 from tests.puller.stand import WS, World, puller, until
 
@@ -44,6 +45,16 @@ async def test_a_clock_of_ours_that_is_wrong_pulls_as_often_as_a_right_one(
         await until(three_more, 40)
     gaps = [later - earlier for earlier, later in itertools.pairwise(begins[1:])]
     assert min(gaps) > timedelta(seconds=0.9)
+
+
+async def test_a_policy_says_how_often_its_workspace_is_pulled(world: World) -> None:
+    await policies.store(world.bus, WS, None, Policy(version=2, pull_every=5))
+    async with puller(world.settings):
+        await world.first_pull()
+    kept = await Bucket(world.bus, "pulls", PullState).get(WS)
+    assert kept is not None
+    assert kept.value.next_at is not None
+    assert timedelta(minutes=4) < kept.value.next_at - kept.value.began_at < timedelta(minutes=6)
 
 
 async def test_the_last_tick_of_a_disconnected_workspace_ends_its_schedule(world: World) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from common import http, subjects
+from common import http, masterkeys, subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.connections import Account, Connection, Connections
@@ -29,7 +29,6 @@ from common.messages import AccountClaim, Bill, Done, Exchange, Refusal, Tick, W
 from common.oauth import OAuthApp, Tokens
 from common.quickbooks.events import Event
 from common.settings import Settings
-from common.vault import Vault
 from services.puller import schedule, webhooks
 from services.puller.entities import DELETIONS, ENTITIES
 from services.puller.marker import Marker
@@ -267,7 +266,7 @@ def connections(bus: Bus, client: Any) -> Connections:
         scope="fictional",
         credentials="basic",
     )
-    vault = Vault(bus.settings.model_copy(update={"master_key": KEY}).sealing_key())
+    vault = masterkeys.vault(bus.settings.model_copy(update={"master_key": KEY}))
 
     async def nobody(_tokens: Tokens, _callback: Exchange, _workspace: str) -> Account:
         raise AssertionError("nobody connects anything here")

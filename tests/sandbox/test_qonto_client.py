@@ -56,6 +56,24 @@ async def test_transactions_and_their_documents(qonto: QontoClient, company: Com
     assert await qonto.list_transaction_attachments(str(bare.id)) == []
 
 
+async def test_accounts_are_those_of_the_organization(qonto: QontoClient, company: Company) -> None:
+    organization = await qonto.get_organization()
+    listed = await qonto.list_bank_accounts()
+    assert [(one.id, one.iban, one.balance_cents) for one in listed] == [
+        (one.id, one.iban, one.balance_cents) for one in organization.bank_accounts
+    ]
+    assert {one.organization_id for one in listed} == {organization.id}
+    assert company.qonto("GET", f"/v2/bank_accounts/{listed[0].id}").json()["bank_account"]["iban"] == listed[0].iban
+    unknown = company.qonto("GET", "/v2/bank_accounts/00000000-0000-4000-8000-000000000000")
+    assert unknown.status_code == 404
+
+
+async def test_what_the_stand_in_does_not_have_is_refused_by_the_gateway(qonto: QontoClient) -> None:
+    for absent in (qonto.list_clients, qonto.list_products, qonto.list_beneficiaries, qonto.list_sepa_transfers):
+        with pytest.raises(NotFoundError):
+            await absent()
+
+
 async def test_errors_arrive_as_their_classes(qonto: QontoClient, desk: Desk) -> None:
     with pytest.raises(NotFoundError):
         await qonto.get_supplier_invoice("00000000-0000-4000-8000-000000000000")

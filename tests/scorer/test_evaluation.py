@@ -21,13 +21,14 @@ from rich.console import Console
 from common.errors import UserError
 from common.messages import Policy
 from services.scorer.matching.bounds import lower_bound
+from services.scorer.matching.whatif import Moves, moves
 from services.scorer.offline.calibration import calibration
 from services.scorer.offline.evaluation import Outcome, Ranked, evaluate
 from services.scorer.offline.lines import Problems
 from services.scorer.offline.score import score
 from services.scorer.offline.tables import show_evaluation, show_what_if
 from services.scorer.offline.truth import Truth, truths
-from services.scorer.offline.whatif import Moves, moves, thresholds, what_if, with_auto
+from services.scorer.offline.whatif import links_of, thresholds, what_if, with_auto
 from tests.conftest import ROOT
 from tests.scorer.test_offline import BILL, INVOICE, PAYMENT, lines
 
@@ -237,8 +238,8 @@ def test_the_bound_is_exact_and_monotone(total: int, data: st.DataObject, confid
 def test_moves_by_hand() -> None:
     own = [outcome("1", "link", link="a"), outcome("2", "link", link="b"), outcome("3", "review")]
     other = [outcome("1", "link", link="c"), outcome("2", "review"), outcome("3", "link", link="d")]
-    assert moves(own, other) == Moves(gained=1, lost=1, changed=1)
-    assert moves(own, own) == Moves(0, 0, 0)
+    assert moves(links_of(own), links_of(other)) == Moves(gained=1, lost=1, changed=1)
+    assert moves(links_of(own), links_of(own)) == Moves(0, 0, 0)
     found = what_if(0.7, own, other, {"1": Truth("1", ("c",)), "3": Truth("3", ())})
     assert (found.link_share, found.auto_share, found.review_share) == (2 / 3, 2 / 3, 1 / 3)
     assert (found.precision, found.recall) == (0.5, 1.0)

@@ -116,14 +116,14 @@ def test_a_bill_reaches_an_entry_by_itself_as_it_does_among_others(held: list[En
 score = st.sampled_from([0.0, 0.5, 0.79, 0.8, 1.0, np.nan]) | st.floats(0, 1)
 
 
-@given(st.lists(st.tuples(st.tuples(score, score, score, score, score), st.booleans()), max_size=9))
-def test_probabilities_are_the_models(compared: list[tuple[tuple[float, ...], bool]]) -> None:
-    scores = np.array([row for row, _ in compared], np.float64).reshape(-1, len(model.FIELDS))
-    same = np.array([flag for _, flag in compared], np.bool_)
+@given(st.lists(st.tuples(st.tuples(score, score, score, score, score), st.booleans(), st.booleans()), max_size=9))
+def test_probabilities_are_the_models(compared: list[tuple[tuple[float, ...], bool, bool]]) -> None:
+    scores = np.array([row for row, *_ in compared], np.float64).reshape(-1, len(model.FIELDS))
+    same, recurs = (np.array([one[flag] for one in compared], np.bool_) for flag in (1, 2))
     weights = model.weights()
-    rows = np.column_stack([scores, np.where(same, 1.0, np.nan)])
+    rows = np.column_stack([scores, *(np.where(flags, 1.0, np.nan) for flags in (same, recurs))])
     expected = 1 / (1 + np.exp(-model.held(weights.logits(rows), rows)))
-    assert probabilities(scores, same, weights).tolist() == expected.tolist()
+    assert probabilities(scores, same, recurs, weights).tolist() == expected.tolist()
 
 
 def test_an_amount_everybody_has_leads_nowhere_by_itself() -> None:
@@ -161,7 +161,7 @@ def test_amounts_beyond_all_measure_are_not_compared() -> None:
 def test_postings_are_a_mapping_of_keys_to_rows(held: list[tuple[int, int]], asked: list[int]) -> None:
     postings, expected = Postings(), defaultdict[int, list[int]](list)
     for place, (one, row) in enumerate(held):
-        postings.add(row, [one])
+        postings.add([row], [one])
         expected[one].append(row)
         if place % 7 == 0:
             postings._merge()

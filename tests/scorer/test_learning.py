@@ -13,11 +13,11 @@ from common import subjects
 from common.buckets import Bucket
 from common.bus import Bus
 from common.messages import Candidate, Entry, Lesson, Lessons, Notice, Record, Ref, ReviewClosed, ReviewRequested
+from common.pace import Pace
 from common.settings import Settings
 from services.scorer.matching.lessons import KEPT
 from services.scorer.matching.memory import ONCE, Memory
 from services.scorer.matching.names import name
-from services.scorer.pace import Pace
 from services.scorer.view import View
 from tests.scorer.cases import NOON, WS, bill, invoice, key, vendor
 from tests.scorer.test_memory import ALIAS, IBAN, VENDOR, asked, shown

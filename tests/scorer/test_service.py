@@ -46,7 +46,7 @@ async def decision(bus: Bus, ident: str, workspace: str = WS, *, content: str = 
             await anyio.sleep(0.05)
 
 
-async def everything(bus: Bus, stream: str, type_: type[Any]) -> list[Any]:
+async def everything(bus: Bus, stream: str, type_: Any) -> list[Any]:
     """All messages a stream holds."""
     state = (await bus.js.stream_info(stream)).state
     found = [await bus.js.get_msg(stream, number) for number in range(1, state.last_seq + 1)]

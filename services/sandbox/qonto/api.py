@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.sandbox.limits import QONTO_ADDRESS, QONTO_UNAUTHORIZED, Windows
-from services.sandbox.qonto import attachments, bulk, invoices, transactions, wire
+from services.sandbox.qonto import accounts, attachments, bulk, invoices, transactions, wire
 from services.sandbox.qonto.oauth import SIDE, OAuth
 from services.sandbox.qonto.ocr import Reader
 from services.sandbox.qonto.webhooks import Webhooks
@@ -62,6 +62,8 @@ class Api:
         files = ("attachment.read", "organization.read")
         return [
             self._route("GET", "/v2/organization", self.organization, "organization.read"),
+            self._route("GET", "/v2/bank_accounts", self.list_accounts, "organization.read"),
+            self._route("GET", "/v2/bank_accounts/{id}", self.account, "organization.read"),
             self._route("DELETE", "/v2/oauth2/consents", self.drop_consent, "organization.read"),
             self._route("POST", "/v2/supplier_invoices/bulk", self.create, write),
             self._route("GET", "/v2/supplier_invoices", self.list_invoices, read),
@@ -128,6 +130,12 @@ class Api:
     async def organization(self, call: Call) -> Response:
         row = self._world.store.need(call.organization, "organization", call.organization)
         return wire.answer({"organization": row.body})
+
+    async def list_accounts(self, call: Call) -> Response:
+        return wire.answer(accounts.listed(self._world, call.organization, call.request))
+
+    async def account(self, call: Call) -> Response:
+        return wire.answer({"bank_account": accounts.find(self._world, call.organization, call.id)})
 
     async def drop_consent(self, call: Call) -> Response:
         with self._world.store.transaction():

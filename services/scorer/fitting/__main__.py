@@ -21,14 +21,14 @@ app = App(name="python -m services.scorer.fitting", help="Fit the weights of the
 def main(
     *,
     seed: Annotated[str, Parameter(help="What all invented workspaces follow from.")] = "november",
-    bills: Annotated[int, Parameter(help="Bills to fit on, half of them of each kind to judge on.")] = 6_000,
-    label: Annotated[str, Parameter(help="First part of the version; a digest of the worths follows.")] = "2026.11.2",
+    bills: Annotated[int, Parameter(help="Bills to fit on, a quarter of them of each kind to judge on.")] = 12_000,
+    label: Annotated[str, Parameter(help="First part of the version; a digest of the worths follows.")] = "2026.11.4",
     out: Annotated[Path, Parameter(help="Where to write the weights.")] = Path("weights.json"),
 ) -> None:
     """Invent workspaces, fit the weights on some, judge them on others, print the figures, write the weights."""
     weights = fit(to_fit(seed, bills), label)
     judged = (model.weights(BASELINE), weights)
-    for line in table(to_judge(seed, bills // 2), judged):
+    for line in table(to_judge(seed, bills // 4), judged):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     out.write_bytes(msgspec.json.format(msgspec.json.encode(weights), indent=2) + b"\n")

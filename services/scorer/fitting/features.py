@@ -16,12 +16,12 @@ NONE = -1
 """In place of a row: the counterpart is not in Qonto, or not among the candidates."""
 
 
-def features(ranking: Ranking, key: str) -> tuple[list[str], Floats]:
+def features(ranking: Ranking, key: str, *, recurs: bool) -> tuple[list[str], Floats]:
     """The candidates of a bill and their scores, a row each with `model.COLUMNS` columns, NaN where one is missing."""
     found = sorted(ranking.of(key), key=lambda scored: scored.key)
     rows = np.full((len(found), model.COLUMNS), np.nan)
     for row, scored in enumerate(found):
-        known = (*scored.scores, 1.0 if scored.same_identity else None)
+        known = (*scored.scores, 1.0 if scored.same_identity else None, 1.0 if recurs else None)
         rows[row] = [np.nan if score is None else score for score in known]
     return [scored.key for scored in found], rows
 
@@ -52,7 +52,7 @@ def compared(world: World) -> Compared:
     bills = tuple(key for key in world.truth if key in books.bill_index)
     ranking = Ranking(books, least=0.0)
     ranking.rank(bills)
-    found = [features(ranking, key) for key in bills]
+    found = [features(ranking, key, recurs=books.recurs(key)) for key in bills]
     starts = np.cumsum([0, *(len(keys) for keys, _ in found)])
     right = [
         _position(keys, world.truth[key].counterparts, int(first))

@@ -9,6 +9,7 @@ Optimization", chapter 11). No chance is involved.
 
 What the matcher adds to the worths, for the habits of a world and for other bills that want an entry, depends on the
 weights itself. So the weights are fitted in ROUNDS, each with what those of the round before add.
+A bill of a series (see `series`) has worths of its own for dates, beside those that all have.
 
 The constraints: rises are not negative; no field is worth more than `model.MOST`; amount and date, or a reference, are
 never enough for a link, and what contradicts in name or amount not even for a question; name, amount and date together
@@ -27,17 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.messages import Field
-from services.scorer.fitting.competition import offsets
+from services.scorer.fitting.competition import Usual, offsets, usual
 from services.scorer.fitting.features import NONE, Compared
-from services.scorer.matching.model import COLUMNS, FIELDS, MOST, Floats, Weights
+from services.scorer.matching.model import COLUMNS, FIELDS, MOST, SAME, SERIES, Floats, Weights
 
 KNOTS: Mapping[Field, tuple[float, ...]] = {
     "name": (0.0, 0.3, 0.45, 0.55, 0.7, 0.8, 0.84, 0.9, 0.97, 1.0),
     "amount": (0.0, 0.1, 0.5, 0.79, 0.86, 0.9, 0.98, 1.0),
-    "date": (0.0, 0.03, 0.08, 0.2, 0.5, 0.76, 0.9, 0.95, 1.0),
+    "date": (0.0, 0.03, 0.08, 0.2, 0.5, 0.76, 0.9, 0.95, 0.97, 0.985, 1.0),
     "currency": (0.0, 0.6, 1.0),
     "reference": (0.0, 0.85, 0.92, 0.97, 1.0),
 }
+SERIES_KNOTS = (0.0, 0.08, 0.2, 0.5, 0.9, 0.985, 1.0)
 """Where the tables may bend: at the scores that the comparison gives for one reason each."""
 
 DOUBT = 0.002
@@ -52,7 +54,9 @@ ASKED = 0.6
 that Qonto has half read is made again."""
 AGAINST = 0.4
 """What another name, or another amount, may at most come to though everything else but a reference agrees."""
-ROUNDS = 4
+ROUNDS, TOLD = 5, 2
+"""Rounds of a fit, and the last of those that are told the habits of the worlds: later ones estimate them as the
+matcher does, and go half the way, as habits and weights follow from each other."""
 _STEPS, _BARRIERS = 40, (10.0, 1.0, 0.1, 0.01)
 _START: Mapping[Field, tuple[float, float]] = {
     "name": (-4.0, 4.0),
@@ -69,6 +73,7 @@ class _Layout:
     """Which parameters are whose: the prior, then each field's lowest worth and its rises, then the identity."""
 
     first: Mapping[Field, int]
+    series: int
     size: int
 
     def rises(self, field: Field) -> range:
@@ -81,7 +86,7 @@ def _layout() -> _Layout:
     for field in FIELDS:
         first[field] = at
         at += len(KNOTS[field])
-    return _Layout(first, at + 1)
+    return _Layout(first, at, at + len(SERIES_KNOTS) + 1)
 
 
 _PLAN = _layout()
@@ -93,13 +98,17 @@ def fit(worlds: Sequence[Compared], label: str) -> Weights:
     The version is the label and a digest of the worths, so other worths never have the same name.
     """
     sides, bounds = _constraints()
-    theta = _start()
+    theta, weights = _start(), None
     for fitted in range(ROUNDS):
-        choices = _stacked(worlds, _weights(theta, label) if fitted else None)
-        theta = _start()
+        choices = _stacked(worlds, weights, told=fitted <= TOLD)
+        last, theta = theta, _start()
         for strength in _BARRIERS:
             theta = _newton(theta, choices, sides, bounds, strength)
-    return _weights(theta, label)
+        if fitted > TOLD + 1:
+            theta = (theta + last) / 2
+        bare = _weights(theta, label, None)
+        weights = _weights(theta, label, usual(worlds, bare))
+    return weights or _weights(theta, label, None)
 
 
 class _Choices(NamedTuple):
@@ -114,12 +123,12 @@ class _Choices(NamedTuple):
     right: NDArray[np.intp]
 
 
-def _stacked(worlds: Sequence[Compared], weights: Weights | None) -> _Choices:
+def _stacked(worlds: Sequence[Compared], weights: Weights | None, *, told: bool) -> _Choices:
     """All bills that have candidates and a truth of their own, with what these weights add."""
     scores, added, right, at = [np.empty((0, COLUMNS))], [np.empty(0)], [], 0
     starts: list[int] = []
     for world in worlds:
-        extra = np.zeros(len(world.candidates)) if weights is None else offsets(world, weights)
+        extra = np.zeros(len(world.candidates)) if weights is None else offsets(world, weights, told=told)
         for bill, truth in enumerate(world.truths):
             rows = np.array([row for row in world.rows(bill) if np.isfinite(extra[row])], dtype=np.intp)
             row = int(world.right[bill])
@@ -145,7 +154,12 @@ def _design(scores: Floats) -> Floats:
         found[:, _PLAN.first[field]] = known
         for at, (low, high) in zip(_PLAN.rises(field), pairwise(KNOTS[field]), strict=True):
             found[:, at] = np.clip((score - low) / (high - low), 0.0, 1.0)
-    found[:, -1] = np.nan_to_num(scores[:, -1])
+    dates = scores[:, FIELDS.index("date")]
+    of_series = (scores[:, SERIES] == 1.0) & ~np.isnan(dates)
+    found[:, _PLAN.series] = of_series
+    for at, (low, high) in enumerate(pairwise(SERIES_KNOTS), start=_PLAN.series + 1):
+        found[:, at] = np.where(of_series, np.clip((np.nan_to_num(dates) - low) / (high - low), 0.0, 1.0), 0.0)
+    found[:, -1] = np.nan_to_num(scores[:, SAME])
     return found
 
 
@@ -166,6 +180,11 @@ def _constraints() -> tuple[Floats, Floats]:
         below(highest, MOST)
         for at in _PLAN.rises(field):
             below(-_unit(at), 0.0)
+    rises = range(_PLAN.series + 1, _PLAN.size - 1)
+    for at in rises:
+        below(-_unit(at), 0.0)
+    below(-_unit(_PLAN.series), MOST)
+    below(sum((_unit(at) for at in rises), _unit(_PLAN.series)), 0.0)
     below(_unit(0), 0.0)
     below(-_unit(0), 2 * MOST)
     below(-_unit(_PLAN.size - 1), 0.0)
@@ -203,6 +222,8 @@ def _start() -> Floats:
         rises = _PLAN.rises(field)
         found[_PLAN.first[field]] = low
         found[rises] = (high - low) / len(rises)
+    found[_PLAN.series] = -2.0
+    found[_PLAN.series + 1 : -1] = 1.0 / (len(SERIES_KNOTS) - 1)
     return found
 
 
@@ -267,14 +288,19 @@ def _loss(utilities: Floats, starts: NDArray[np.intp], right: NDArray[np.intp]) 
     return float((highest + np.log(total)).sum() - (1.0 - DOUBT) * utilities[right[right != NONE]].sum())
 
 
-def _weights(theta: Floats, label: str) -> Weights:
+def _weights(theta: Floats, label: str, common: Usual | None) -> Weights:
     worths = {}
     for field in FIELDS:
         found = theta[_PLAN.first[field]] + np.cumsum([0.0, *np.maximum(theta[_PLAN.rises(field)], 0.0)])
         worths[field] = tuple(zip(KNOTS[field], (round(float(worth), 3) for worth in found), strict=True))
+    risen = theta[_PLAN.series] + np.cumsum([0.0, *np.maximum(theta[_PLAN.series + 1 : -1], 0.0)])
+    series = tuple(zip(SERIES_KNOTS, (round(float(worth), 3) for worth in risen), strict=True))
     prior, identity = round(float(theta[0]), 3), round(float(theta[-1]), 3)
-    digest = hashlib.sha256(msgspec.json.encode((prior, identity, worths), order="sorted")).hexdigest()[:8]
-    return Weights(version=f"{label}-{digest}", prior=prior, identity=identity, worths=worths)
+    weights = Weights(version=label, prior=prior, identity=identity, worths=worths, series=series)
+    if common is not None:
+        weights = msgspec.structs.replace(weights, accidents=common.accidents, shares=common.shares)
+    digest = hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest()[:8]
+    return msgspec.structs.replace(weights, version=f"{label}-{digest}")
 
 
 def _logit(probability: float) -> float:

@@ -7,8 +7,12 @@ from services.scorer.fitting.features import Compared, compared
 from services.scorer.fitting.worlds import KINDS, Kind, make
 from services.scorer.matching.model import Weights
 
-MIX: dict[Kind, float] = {"closed": 0.1, "open": 0.6, "clash": 0.2, "degraded": 0.1}
-"""What the worlds to fit on are made of: mostly what a company's first months with Qonto look like."""
+MIX: dict[Kind, float] = {"closed": 0.1, "open": 0.4, "clash": 0.25, "degraded": 0.25}
+"""What the worlds to fit on are made of: mostly what a company's first months with Qonto look like, and enough of what
+makes workspaces differ."""
+_ALL, _VARIED = (1.0,), (0.33, 0.67, 1.0)
+SEVERITIES: dict[Kind, tuple[float, ...]] = {"closed": _ALL, "open": _ALL, "clash": _VARIED, "degraded": _VARIED}
+"""How much of the documents is hit in the worlds to fit on, in equal parts."""
 SIZES = (1 / 6, 1 / 3, 1 / 2)
 """Workspaces of each kind, as shares of its bills: small ones have other suppliers and fewer rivals."""
 
@@ -20,7 +24,12 @@ _HEAD = (
 
 def to_fit(seed: str, bills: int) -> list[Compared]:
     """About so many bills in worlds of the mix, compared."""
-    return [one for kind, share in MIX.items() for one in _some(kind, f"{seed}/fit", bills * share)]
+    return [
+        one
+        for kind, share in MIX.items()
+        for severity in SEVERITIES[kind]
+        for one in _some(kind, f"{seed}/fit/{severity:g}", bills * share / len(SEVERITIES[kind]), severity)
+    ]
 
 
 def to_judge(seed: str, bills: int) -> dict[Kind, list[Compared]]:
@@ -28,9 +37,9 @@ def to_judge(seed: str, bills: int) -> dict[Kind, list[Compared]]:
     return {kind: list(_some(kind, f"{seed}/judge", bills)) for kind in KINDS}
 
 
-def _some(kind: Kind, seed: str, bills: float) -> Iterator[Compared]:
+def _some(kind: Kind, seed: str, bills: float, severity: float = 1.0) -> Iterator[Compared]:
     for size in SIZES:
-        yield compared(make(kind, f"{seed}/{size:.2f}", max(1, round(bills * size))))
+        yield compared(make(kind, f"{seed}/{size:.2f}", max(1, round(bills * size)), severity=severity))
 
 
 def table(worlds: dict[Kind, list[Compared]], judged: Sequence[Weights]) -> Iterator[str]:

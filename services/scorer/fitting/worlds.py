@@ -6,7 +6,7 @@ say how the matcher deals with these considered guesses, not how any real compan
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -68,7 +68,7 @@ class World:
         return books
 
 
-def make(kind: Kind, seed: str, bills: int, noise: Noise | None = None) -> World:
+def make(kind: Kind, seed: str, bills: int, noise: Noise | None = None, *, severity: float = 1.0) -> World:
     """A world of one kind with about so many bills.
 
     All but the closed one have lost half of the counterparts, because that is where a matcher does harm.
@@ -77,8 +77,15 @@ def make(kind: Kind, seed: str, bills: int, noise: Noise | None = None) -> World
     if kind == "closed":
         return world
     world = opened(world, seed)
-    others: dict[str, Callable[[World, str], World]] = {"clash": clashing, "degraded": degraded, "replay": replayed}
-    return others[kind](world, seed) if kind in others else world
+    match kind:
+        case "clash":
+            return clashing(world, seed, severity)
+        case "degraded":
+            return degraded(world, seed, severity)
+        case "replay":
+            return replayed(world, seed)
+        case _:
+            return world
 
 
 def closed(seed: str, bills: int, noise: Noise | None = None) -> World:
@@ -131,7 +138,7 @@ def _made(entry: Entry, bill: str | None) -> Entry:
     return msgspec.structs.replace(entry, kind="invoice", matched=(), origin=bill, revision=1, status="to_review")
 
 
-def clashing(world: World, seed: str) -> World:
+def clashing(world: World, seed: str, share: float = 1.0) -> World:
     """With a second item for every open bill: the same amount within a week, from another supplier."""
     dice = random.Random(f"{seed}/clash")
     scribe = Scribe(dice, Noise().drawn(dice))
@@ -139,7 +146,12 @@ def clashing(world: World, seed: str) -> World:
     added = []
     for record in world.records:
         bill = record.body
-        if isinstance(bill, Bill) and record.key in world.truth and bill.issued_on is not None:
+        if (
+            isinstance(bill, Bill)
+            and record.key in world.truth
+            and bill.issued_on is not None
+            and dice.random() < share
+        ):
             other = _another(dice, known, world.known[bill.vendor.id])
             day = bill.issued_on + timedelta(days=dice.randrange(-_CLASH_DAYS, _CLASH_DAYS + 1))
             number = other.numbering.format(n=dice.randrange(5, 9000), y=day.year, yy=f"{day:%y}", m=day.month)
@@ -159,14 +171,16 @@ def _another(dice: random.Random, known: list[Supplier], supplier: Supplier) -> 
     return next(one for one in dice.sample(known, 2) if one is not supplier)
 
 
-def degraded(world: World, seed: str) -> World:
+def degraded(world: World, seed: str, share: float = 1.0) -> World:
     """With numbers blanked, names cut to 12 letters without accents and under another legal form.
 
     Of four entries, one also has a date 30 days later, one its net amount, and one a converted amount that is
     off by up to two per cent.
     """
     dice = random.Random(f"{seed}/degraded")
-    return replace(world, entries=tuple(_degraded(dice, one) for one in world.entries))
+    return replace(
+        world, entries=tuple(_degraded(dice, one) if dice.random() < share else one for one in world.entries)
+    )
 
 
 def _degraded(dice: random.Random, entry: Entry) -> Entry:

@@ -1,7 +1,7 @@
 """What the scorer knows of one workspace: its bills and vendors, what Qonto holds, who serves whom."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,7 +23,7 @@ from common.messages import (
 from services.scorer.matching import facts
 from services.scorer.matching.columns import Tables
 from services.scorer.matching.dealings import Dealings, Entered
-from services.scorer.matching.facts import Facts
+from services.scorer.matching.facts import Facts, Supplier
 from services.scorer.matching.index import Index
 from services.scorer.matching.memory import Memory
 from services.scorer.matching.model import Habits
@@ -32,6 +32,7 @@ from services.scorer.matching.packed import PackedEntries
 from services.scorer.matching.rarity import Rarity
 from services.scorer.matching.readiness import History, Lists
 from services.scorer.matching.references import agreement
+from services.scorer.matching.series import Series
 
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 _SAME_NUMBER = 0.9
@@ -80,18 +81,34 @@ class Books:
     _customers: defaultdict[str, dict[str, Customer]] = field(default_factory=lambda: defaultdict(dict))
     _tax_codes: defaultdict[str, dict[str, TaxCode]] = field(default_factory=lambda: defaultdict(dict))
     _dealings: Dealings = field(default_factory=Dealings)
+    _series: Series = field(default_factory=Series)
 
     def __post_init__(self) -> None:
         tables = Tables()
         self.index, self.bill_index = Index(tables), Index(tables)
 
     def take_record(self, record: Record) -> None:
-        """A bill, vendor, customer, tax code or company as QuickBooks has it now; other kinds are not needed here."""
+        """See `take_records`."""
+        self.take_records((record,))
+
+    def take_records(self, records: Iterable[Record]) -> None:
+        """Bills, vendors, customers, tax codes and companies as QuickBooks had them, one after the other.
+
+        Other kinds are not needed here. Many at once take less than each by itself. ValueError names what is no amount
+        of money; no bill is taken then.
+        """
+        bills: dict[str, Record] = {}
+        for record in records:
+            if record.kind == "bill":
+                bills[record.key] = record
+            else:
+                self._take_beside(record)
+        self._take_bills(bills)
+
+    def _take_beside(self, record: Record) -> None:
+        """What bills refer to."""
         key = record.key
         match record.kind, record.body:
-            case "bill", _:
-                self.bills[key] = record
-                self._index_bill(key)
             case "vendor", Vendor() as vendor if not record.deleted:
                 self.vendors[key] = vendor
                 self._refresh_bills_of(key)
@@ -112,22 +129,28 @@ class Books:
     def _take_home_currency(self, currency: str | None) -> None:
         if currency != self.home_currency:
             self.home_currency = currency
-            for key in self.bills:
-                self._index_bill(key)
+            self._take_bills(self.bills)
 
     def take_entry(self, entry: Entry) -> None:
-        """An entry as Qonto has it now."""
-        key = f"{entry.kind}-{entry.id}"
-        for transaction in entry.matched:
-            self._settles[f"transaction-{transaction}"] = entry
-        if entry.origin is not None:
-            self.made.setdefault(entry.origin, {})[entry.id] = entry
-            return
-        self.entries[key] = entry
-        if entry.live and not entry.credit_note and entry.side != "credit":
-            self.index.add(facts.of_entry(entry))
-        else:
-            self.index.remove(key)
+        """See `take_entries`."""
+        self.take_entries((entry,))
+
+    def take_entries(self, entries: Sequence[Entry]) -> None:
+        """Entries as Qonto had them, one after the other; many at once take less than each by itself.
+
+        ValueError names what is no amount of money; no entry is taken then.
+        """
+        newest = {f"{entry.kind}-{entry.id}": entry for entry in entries if entry.origin is None}
+        self.index.add([facts.of_entry(entry) for entry in newest.values() if _may_be_found(entry)])
+        for key, entry in newest.items():
+            self.entries[key] = entry
+            if not _may_be_found(entry):
+                self.index.remove(key)
+        for entry in entries:
+            for transaction in entry.matched:
+                self._settles[f"transaction-{transaction}"] = entry
+            if entry.origin is not None:
+                self.made.setdefault(entry.origin, {})[entry.id] = entry
 
     def take_claim(self, entry: str, bill: str | None) -> None:
         """Which bill an entry serves now, None if none."""
@@ -143,32 +166,52 @@ class Books:
         self.memory.take(vendor, lessons)
         self._refresh_bills_of(vendor)
 
-    def _index_bill(self, key: str) -> None:
-        record = self.bills[key]
+    def _take_bills(self, bills: Mapping[str, Record]) -> None:
+        """Bills by key as they are now; nothing is taken of them if one raises."""
+        told: dict[str, Facts] = {}
+        suppliers: dict[tuple[str, str | None], Supplier] = {}
+        for key, record in bills.items():
+            bill = record.body
+            if record.deleted or not isinstance(bill, Bill):
+                continue
+            called = _vendor(record, bill), bill.vendor.name
+            supplier = suppliers.get(called)
+            if supplier is None:
+                supplier = suppliers[called] = self._supplier(*called)
+            told[key] = facts.of_bill(key, bill, supplier, self.home_currency)
+        known = self._bill_facts
+        self.bill_index.add([found for key, found in told.items() if known.get(key) != found])
+        for key, record in bills.items():
+            self.bills[key] = record
+            self._take_bill(key, record, told.get(key))
+
+    def _take_bill(self, key: str, record: Record, found: Facts | None) -> None:
+        """What is kept of a bill beside the index; it is gone without facts."""
         before = self._bill_facts.get(key)
-        if record.deleted or not isinstance(record.body, Bill):
-            if before is not None:
-                del self._bill_facts[key]
-                self.rarity.remove(_words(before.names))
+        if found is not None and isinstance(record.body, Bill):
+            self._bill_facts[key] = found
+            vendor = _vendor(record, record.body)
+            self._dealings.take(key, vendor, _entered(record), paid=record.body.paid)
+            self._series.take(key, vendor, record.body)
+        elif before is not None:
+            del self._bill_facts[key]
             self.bill_index.remove(key)
             self._dealings.drop(key)
-            return
-        vendor = f"{record.realm}-{record.body.vendor.id}"
-        self._dealings.take(key, vendor, self.entered(key), paid=record.body.paid)
-        taught = sorted(self.memory.aliases(vendor)), sorted(self.memory.identity(vendor))
-        found = facts.of_bill(key, record.body, self.vendors.get(vendor), self.home_currency, *taught)
-        self._bill_facts[key] = found
-        if found == before:
-            return
-        if before is None or before.names != found.names:
-            if before is not None:
-                self.rarity.remove(_words(before.names))
-            self.rarity.add(_words(found.names))
-        self.bill_index.add(found)
+            self._series.drop(key)
+        names, others = found and found.names, before and before.names
+        if names != others:
+            if others is not None:
+                self.rarity.remove(_words(others))
+            if names is not None:
+                self.rarity.add(_words(names))
+
+    def _supplier(self, vendor: str, called: str | None) -> Supplier:
+        """A supplier as some bills call it."""
+        aliases, identities = self.memory.aliases(vendor), self.memory.identity(vendor)
+        return facts.supplier(called, self.vendors.get(vendor), sorted(aliases), sorted(identities))
 
     def _refresh_bills_of(self, vendor: str) -> None:
-        for key in self._dealings.of(vendor):
-            self._index_bill(key)
+        self._take_bills({key: self.bills[key] for key in self._dealings.of(vendor)})
 
     def bill(self, key: str) -> Bill:
         """The bill itself; KeyError if unknown or deleted without a body."""
@@ -183,7 +226,7 @@ class Books:
 
     def vendor_key(self, key: str) -> str:
         """The vendor of a live bill, as `{realm}-{id}`."""
-        return f"{self.bills[key].realm}-{self.bill(key).vendor.id}"
+        return _vendor(self.bills[key], self.bill(key))
 
     def vendor_of(self, key: str) -> Vendor | None:
         """The vendor record of a bill."""
@@ -196,6 +239,10 @@ class Books:
     def bills_beside(self, key: str) -> list[str]:
         """The other live bills of a live bill's vendor."""
         return self._dealings.beside(key)
+
+    def recurs(self, key: str) -> bool:
+        """Whether a live bill is one of a series of equal ones."""
+        return self._series.recurs(key)
 
     def lists(self, realm: str) -> Lists:
         """What QuickBooks lists of a company beside bills and vendors; a list that is empty was not read."""
@@ -245,9 +292,21 @@ class Books:
 
     def entered(self, key: str) -> Entered:
         """When a bill was entered, for telling the first of two."""
-        record = self.bills[key]
-        number = int(record.id) if record.id.isdecimal() and len(record.id) <= _LONGEST_NUMBER else 0
-        return record.created_at or _OLDEST, number, record.id
+        return _entered(self.bills[key])
+
+
+def _vendor(record: Record, bill: Bill) -> str:
+    return f"{record.realm}-{bill.vendor.id}"
+
+
+def _entered(record: Record) -> Entered:
+    number = int(record.id) if record.id.isdecimal() and len(record.id) <= _LONGEST_NUMBER else 0
+    return record.created_at or _OLDEST, number, record.id
+
+
+def _may_be_found(entry: Entry) -> bool:
+    """Whether an entry can be a candidate at all."""
+    return entry.live and not entry.credit_note and entry.side != "credit"
 
 
 @lru_cache(maxsize=_SUPPLIERS)

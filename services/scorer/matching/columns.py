@@ -23,9 +23,12 @@ NAMES = 6
 """Names of one document that are compared; the first ones count."""
 SCALE = 10_000
 """Steps in one unit of a currency."""
-_SILENT = (0, 0)
+_UNNAMED = (0,) * NAMES
 _MOST = 2**61
 """Amounts from which on a document counts as silent about them: no account holds as much."""
+
+_DIGITS = len(str(_MOST // SCALE)) - 1
+"""Digits up to which an amount is within measure at a glance."""
 
 ROW = np.dtype(
     [
@@ -79,6 +82,14 @@ class Interned(Generic[T]):
         return self._values[number - 1]
 
 
+class Whole(NamedTuple):
+    """A document's amounts (exact, net, about) in whole steps."""
+
+    exact: list[tuple[str, int]]
+    net: list[tuple[str, int]]
+    about: list[tuple[str, int]]
+
+
 class Told(NamedTuple):
     """What a row says of a document's names, amounts (exact, net, about), and identities."""
 
@@ -97,28 +108,32 @@ class Tables:
         self.names: Interned[Name] = Interned()
         self._texts: Interned[str] = Interned()
 
-    def row(self, facts: Facts) -> bytes:
-        """A document as a row of the shape ROW; of amounts beyond all measure it says nothing."""
+    def row(self, facts: Facts, amounts: Whole) -> bytes:
+        """A document and its amounts as a row of the shape ROW."""
         number = self._texts.number
-        first, second, *_ = (*self._money(facts.exact), _SILENT, _SILENT)
-        net, *_ = (*self._money(facts.net), _SILENT) if facts.net else (_SILENT,)
-        about, *_ = (*self._money(facts.about), _SILENT) if facts.about else (_SILENT,)
+        first_currency, first, second_currency, second = 0, 0, 0, 0
+        if amounts.exact:
+            first_currency, first = number(amounts.exact[0][0]), amounts.exact[0][1]
+            if len(amounts.exact) > 1:
+                second_currency, second = number(amounts.exact[1][0]), amounts.exact[1][1]
+        net_currency, net = (number(amounts.net[0][0]), amounts.net[0][1]) if amounts.net else (0, 0)
+        about_currency, about = (number(amounts.about[0][0]), amounts.about[0][1]) if amounts.about else (0, 0)
         one, other, *_ = (*sorted([number(currency) for currency in facts.currencies]), 0, 0)
         names = [self.names.number(name) for name in facts.names[:NAMES]]
         return _PACKED.pack(
-            first[1],
-            second[1],
-            first[0],
-            second[0],
-            net[1],
-            net[0],
-            about[1],
-            about[0],
+            first,
+            second,
+            first_currency,
+            second_currency,
+            net,
+            net_currency,
+            about,
+            about_currency,
             *_traits(facts.number),
             number(facts.vat) if facts.vat else 0,
             number(facts.iban) if facts.iban else 0,
             *names,
-            *(0,) * (NAMES - len(names)),
+            *_UNNAMED[len(names) :],
             one,
             other,
             _day(facts.since),
@@ -152,14 +167,20 @@ class Tables:
     def _amounts(self, *known: tuple[int, int]) -> Amounts:
         return {(self._texts.value(currency), amount) for currency, amount in known if amount}
 
-    def _money(self, amounts: tuple[Money, ...]) -> list[tuple[int, int]]:
-        number = self._texts.number
-        return [(number(currency), whole) for currency, amount in amounts if (whole := steps(amount)) is not None]
+
+def whole(facts: Facts) -> Whole:
+    """A document's amounts in whole steps; of those beyond all measure nobody says anything."""
+    return Whole(_stepped(facts.exact), _stepped(facts.net), _stepped(facts.about))
+
+
+def _stepped(amounts: tuple[Money, ...]) -> list[tuple[str, int]]:
+    return [(currency, there) for currency, amount in amounts if (there := steps(amount)) is not None]
 
 
 def steps(amount: Decimal) -> int | None:
     """An amount in whole ten-thousandths of its unit, None if it is beyond all measure."""
-    return round(amount * SCALE) if abs(amount) < _MOST // SCALE else None
+    within = amount.adjusted() < _DIGITS or abs(amount) < _MOST // SCALE
+    return round(amount * SCALE) if within else None
 
 
 def _day(day: date | None) -> int:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from services.scorer.matching import model
 from services.scorer.matching.columns import Rows
 from services.scorer.matching.index import Index
-from services.scorer.matching.model import FIELDS, Floats, Weights
+from services.scorer.matching.model import FIELDS, Flags, Floats, Weights
 from services.scorer.matching.postings import Numbers
 from services.scorer.matching.references import agreement, mentioned, names_another, reference
 
-Flags = NDArray[np.bool_]
 Alike = Callable[[Numbers, Numbers], Floats]
 """How alike the names of the bills and entries in these rows are, pair by pair, NaN where a side has none."""
 
@@ -47,6 +46,8 @@ _HALF_DATE = 9
 """Days apart at which dates are half as close as equal ones."""
 _EARLY, _LATE = 1, 10
 """Days before a bill's date and after its due date on which a payment is nothing unusual."""
+_EXPECTED = 0.97
+"""Score of a payment on one of the days it was expected on: there are many, so that says less than an equal date."""
 _CONVERTED = 0.6
 _FOUND = 0.95
 
@@ -67,9 +68,18 @@ class Compared(NamedTuple):
 
 
 def compare(
-    bills: Index, of: Numbers, entries: Index, rows: Numbers, alike: Alike, *, weights: Weights, least: float = 0.0
+    bills: Index,
+    of: Numbers,
+    entries: Index,
+    rows: Numbers,
+    alike: Alike,
+    *,
+    weights: Weights,
+    recurs: Flags,
+    least: float = 0.0,
 ) -> Compared:
-    """Compare the bills in rows `of` with the entries in `rows`, pair by pair.
+    """Compare the bills in rows `of` with the entries in `rows`, pair by pair; `recurs` says of each pair whether the
+    bill is one of a series.
 
     What costs most comes last, and only for pairs that may reach the probability `least`; what an invoice does not
     say may be said by a payment it is matched with.
@@ -85,22 +95,22 @@ def compare(
     for column in (AMOUNT, DATE, CURRENCY):
         most[column] = _most(column, scores, theirs, weights)
     best = np.where(np.isnan(scores) & theirs["matched"][:, None], 1.0, scores)
-    possible = _probability(weights.combined(most, best, same)) >= least
+    possible = _probability(weights.combined(most, best, same, recurs)) >= least
     for pair in _numbered(ours, theirs, scores, possible).tolist():
         number, text = bills.text(of[pair]), entries.text(rows[pair])
         scores[pair, REFERENCE] = _reference(number, text, bool(theirs["payment"][pair]))
     most[REFERENCE] = _most(REFERENCE, scores, theirs, weights)
-    possible &= _probability(weights.combined(most, best, same)) >= least
+    possible &= _probability(weights.combined(most, best, same, recurs)) >= least
     scores[possible, NAME] = alike(of[possible], rows[possible])
     scores[same, NAME] = 1.0  # the same company, whatever it is called
     np.round(scores, 4, out=scores)
     return Compared(scores, same, amounts, days, possible)
 
 
-def probabilities(scores: Floats, same: Flags, weights: Weights) -> Floats:
+def probabilities(scores: Floats, same: Flags, recurs: Flags, weights: Weights) -> Floats:
     """The probability that each pair is the same document, had it no competitors, held down by what contradicts."""
     worths = [weights.worths_of(field, scores[:, column]) for column, field in enumerate(FIELDS)]
-    return _probability(model.held(weights.combined(worths, scores, same), scores))
+    return _probability(model.held(weights.combined(worths, scores, same, recurs), scores))
 
 
 def _most(column: int, scores: Floats, theirs: Rows, weights: Weights) -> Floats:
@@ -163,7 +173,8 @@ def _date(ours: Rows, theirs: Rows) -> tuple[Floats, NDArray[np.int64]]:
     first, last = since - _EARLY, np.maximum(since, until) + _LATE
     apart = np.where(theirs["payment"], np.maximum(0, np.maximum(first - day, day - last)), np.abs(since - day))
     known = (since != 0) & (day != 0)
-    return np.where(known, 1 / (1 + (apart / _HALF_DATE) ** 2), np.nan), np.where(known, apart, 0)
+    nearest = np.where(theirs["payment"], _EXPECTED, 1.0)
+    return np.where(known, nearest / (1 + (apart / _HALF_DATE) ** 2), np.nan), np.where(known, apart, 0)
 
 
 def _currency(ours: Rows, theirs: Rows) -> Floats:

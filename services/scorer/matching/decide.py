@@ -23,6 +23,8 @@ MOST_ODDS = 1e12
 FAR = 0.2
 """Score of a date up to which only a number says that two documents of one amount are the same: suppliers that bill
 every month send others like it."""
+SURE_OF_PERIOD = 0.95
+"""Probability from which on a bill of a series has an entry of another day than its own where no number says so."""
 _ORDER: tuple[Field, ...] = ("reference", "name", "amount", "date")
 """Fields in the order in which people look for a difference."""
 
@@ -84,6 +86,7 @@ class Case(msgspec.Struct, frozen=True):
     held_back: str | None = None
     before: Literal["nothing", "made", "linked", "gone"] = "nothing"
     rest: float = 0.0
+    recurs: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -116,6 +119,7 @@ def case_of(decision: Decision) -> Case:
         held_back=grounds.held_back,
         before=grounds.before,
         rest=grounds.rest,
+        recurs=grounds.recurs,
     )
 
 
@@ -221,7 +225,7 @@ class _Choosing:
                 return "remittance", case.remittance
             if best.alone >= policy.auto:
                 return "other amount", because(best)
-        if best.alone >= policy.auto and "reference" not in best.agreeing and (best.scores["date"] or 1.0) < FAR:
+        if best.alone >= policy.auto and self._of_another_day(best):
             return "other date", because(best)
         second = next((one for one in self.ranked if one.key != best.key and not one.turned_down), None)
         likelihood, next_best = self.likelihood(best), self.likelihood(second) if second else 0.0
@@ -232,6 +236,13 @@ class _Choosing:
         if likelihood < policy.auto:
             return "not sure enough", because(best)
         return self._lacking(best) or self._policy()
+
+    def _of_another_day(self, best: Standing) -> bool:
+        """Whether it may be a document of another period, and no number says that it is not."""
+        day = best.scores["date"]
+        if day is None or "reference" in best.agreeing:
+            return False
+        return day < FAR or (self.case.recurs and day < model.AGREES and self.likelihood(best) < SURE_OF_PERIOD)
 
     def _lacking(self, best: Standing) -> tuple[str, str] | None:
         """Why what agrees is no proof, if it is none: it must say who it is from and which document it is."""
@@ -306,12 +317,13 @@ class _Choosing:
         if gate in {"near tie", "contested", "duplicate", "policy", HELD_BACK}:
             return f"would have linked had it not been for: {gate}"
         others = self.others(best)
-        for name in _ORDER:
-            if (best.scores[name] or 0.0) < 1.0:
-                alone = self.weights.probability({**best.scores, name: 1.0}, same_identity=best.same_identity)
-                stake = odds(alone) * best.free
-                if stake / (others + stake) >= self.policy.auto:
-                    return f"would have linked had the {name} matched"
+        names = [name for name in _ORDER if (best.scores[name] or 0.0) < 1.0]
+        better: list[dict[Field, float | None]] = [{**best.scores, name: 1.0} for name in names]
+        alone = self.weights.probabilities(better, same_identity=best.same_identity, recurs=self.case.recurs)
+        for name, probability in zip(names, alone, strict=True):
+            stake = odds(probability) * best.free
+            if stake / (others + stake) >= self.policy.auto:
+                return f"would have linked had the {name} matched"
         return None
 
     def _made(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 from schwifty import IBAN
@@ -16,6 +17,11 @@ from services.scorer.matching.references import Reference, reference
 
 _SUPPLIERS = 8192
 """Suppliers whose names, and identities, are kept as they were read; their bills say the same again and again."""
+_CURRENCIES = 256
+_CENT = Decimal("0.01")
+_MOST_DIGITS = 20
+"""Digits of an amount beyond all measure, which is not worth converting."""
+_NONE: frozenset[str] = frozenset()
 Money = tuple[str, Decimal]
 """A currency and an amount in it."""
 
@@ -57,50 +63,61 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
                 return self.text or None
 
 
-def of_bill(
-    key: str,
-    bill: Bill,
-    vendor: Vendor | None,
-    home: str | None = None,
-    aliases: Sequence[str] = (),
-    identities: Sequence[str] = (),
-) -> Facts:
-    """The facts of a bill; the vendor record adds the supplier's other names, `home` the home currency.
+class Supplier(NamedTuple):
+    """What is known of a supplier: its names, the own one first, and its identities."""
 
-    `aliases` and `identities` (VAT numbers and IBANs) are what people confirmed of the supplier.
+    names: tuple[Name, ...]
+    vat: str | None
+    iban: str | None
+
+
+def supplier(
+    called: str | None, vendor: Vendor | None, aliases: Sequence[str] = (), identities: Sequence[str] = ()
+) -> Supplier:
+    """A supplier as a bill calls it, with the other names that its vendor record adds.
+
+    `aliases` and `identities` (VAT numbers and IBANs) are what people confirmed of it.
     """
-    known = (bill.vendor.name, *((vendor.name, vendor.company_name, vendor.print_name) if vendor else ()))
+    known = (called, *((vendor.name, vendor.company_name, vendor.print_name) if vendor else ()))
     vats, ibans = ([one for one in map(read, identities) if one] for read in (_vat, _iban))
-    currency = bill.currency
-    priced = bill.total != 0 and currency != NO_CURRENCY
+    vat = _vat(vendor.tax_identifier if vendor else None) or next(iter(vats), None)
+    return Supplier(_names((*known, *aliases)), vat, next(iter(ibans), None))
+
+
+def of_bill(key: str, bill: Bill, supplier: Supplier, home: str | None = None) -> Facts:
+    """The facts of a bill; `home` is the home currency. ValueError names what is no amount of money (NaN, Infinity)."""
+    currency, total = bill.currency, _money("total", bill.total)
+    named = currency != NO_CURRENCY
+    priced = named and total != 0
+    rate = bill.exchange_rate and _money("exchange_rate", bill.exchange_rate)
     about: tuple[Money, ...] = ()
-    if home and bill.exchange_rate and home != currency:
-        about = ((home, (bill.total * bill.exchange_rate).quantize(Decimal("0.01"))),)
+    if rate and home and home != currency and total.adjusted() + rate.adjusted() < _MOST_DIGITS:
+        about = ((home, (total * rate).quantize(_CENT)),)
     return Facts(
         key=key,
-        names=_names((*known, *aliases)),
-        exact=((currency, bill.total),) if priced else (),
-        net=((currency, bill.net),) if priced and bill.tax and bill.net else (),
+        names=supplier.names,
+        exact=((currency, total),) if priced else (),
+        net=((currency, bill.net),) if priced and bill.tax and _money("tax", bill.tax) and bill.net else (),
         about=about,
-        currencies=frozenset({currency}) if currency != NO_CURRENCY else frozenset(),
+        currencies=_only(currency) if named else _NONE,
         since=bill.issued_on or bill.due_on,
         until=bill.due_on or bill.issued_on,
         number=reference(bill.number),
         text=bill.number or "",
-        vat=_vat(vendor.tax_identifier if vendor else None) or next(iter(vats), None),
-        iban=next(iter(ibans), None),
+        vat=supplier.vat,
+        iban=supplier.iban,
     )
 
 
 def of_entry(entry: Entry) -> Facts:
-    """The facts of a Qonto entry."""
+    """The facts of a Qonto entry; ValueError names what is no amount of money (NaN, Infinity)."""
     payment = entry.kind == "transaction"
     exact: list[Money] = []
     if entry.amount and entry.currency:
-        exact.append((entry.currency, entry.amount))
+        exact.append((entry.currency, _money("amount", entry.amount)))
     if entry.local_amount and entry.local_currency:
-        exact.append((entry.local_currency, entry.local_amount))
-    net = ((entry.currency, entry.net_amount),) if entry.net_amount and entry.currency else ()
+        exact.append((entry.local_currency, _money("local_amount", entry.local_amount)))
+    net = ((entry.currency, _money("net_amount", entry.net_amount)),) if entry.net_amount and entry.currency else ()
     when = entry.paid_on or entry.issued_on if payment else entry.issued_on
     return Facts(
         key=f"{entry.kind}-{entry.id}",
@@ -120,6 +137,12 @@ def of_entry(entry: Entry) -> Facts:
     )
 
 
+def _money(field: str, amount: Decimal) -> Decimal:
+    if not amount.is_finite():
+        raise ValueError(f"{field}: {amount} is no amount of money")
+    return amount
+
+
 def payments_of(entry: Entry) -> tuple[str, ...]:
     """The keys of the payments that Qonto matched an invoice with."""
     return tuple([f"transaction-{ident}" for ident in entry.matched])
@@ -131,6 +154,7 @@ def _names(raw: tuple[str | None, ...], *, label: bool = False) -> tuple[Name, .
     return tuple(dict.fromkeys(one for one in found if one.tokens))
 
 
+@lru_cache(maxsize=_CURRENCIES)
 def _only(value: str | None) -> frozenset[str]:
     return frozenset({value}) if value else frozenset()
 

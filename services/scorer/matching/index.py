@@ -6,15 +6,16 @@ number, its identities, its words. What shares a key with another, or one next t
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from math import floor, log
 from typing import NamedTuple
 
 import numpy as np
 
-from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Amounts, Rows, Tables, steps
-from services.scorer.matching.facts import Facts, Money
+from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Amounts, Rows, Tables, Whole, whole
+from services.scorer.matching.facts import Facts
 from services.scorer.matching.names import Name
 from services.scorer.matching.postings import Numbers, Postings, distinct
 from services.scorer.matching.references import Reference, reference
@@ -141,25 +142,34 @@ class Index:
         identities = _identifying(number, said, told.vat, told.iban)
         return _query(key, told.names, told.amounts, identities, unread=not told.amounts[0])
 
-    def add(self, facts: Facts) -> None:
-        """Add a document, or put its new facts in place of the old."""
-        fresh = self.tables.row(facts)
-        known = self._row_of.get(facts.key)
-        if known is not None and self._texts[known] == facts.text and self._filed_alike(known, fresh):
-            self._write(known, fresh)
-            return
-        self.remove(facts.key)
-        row = len(self._keys)
-        if row == len(self.rows):
-            self._make_room(2 * row)
-        self._write(row, fresh)
-        self._texts.append(facts.text)
-        self._keys.append(facts.key)
-        self._row_of[facts.key] = row
-        called = _called(facts.names[:NAMES])
-        self._postings.add(row, _filed(facts, called))
-        self._words.update(called.words)
-        self._converted += bool(facts.about)
+    def add(self, documents: Iterable[Facts]) -> None:
+        """Add documents, or put their new facts in place of the old; of one that is there twice the last counts.
+
+        Many at once take less than each by itself. What cannot be told raises before anything is changed.
+        """
+        told = {facts.key: (facts, amounts := whole(facts), self.tables.row(facts, amounts)) for facts in documents}
+        filed = [one for one in told.values() if not self._filed_already(one[0], one[2])]
+        for facts, *_ in filed:
+            self.remove(facts.key)
+        first = len(self._keys)
+        if first + len(filed) > len(self.rows):
+            self._make_room(max(2 * len(self.rows), first + len(filed)))
+        self._write(first, b"".join([row for *_, row in filed]))
+        rows: list[int] = []
+        keys: list[int] = []
+        words: list[str] = []
+        for row, (facts, amounts, _) in enumerate(filed, first):
+            called = _called(facts.names[:NAMES])
+            under = _filed(facts, amounts, called)
+            keys += under
+            rows += repeat(row, len(under))
+            words += called.words
+            self._row_of[facts.key] = row
+            self._keys.append(facts.key)
+            self._texts.append(facts.text)
+            self._converted += bool(amounts.about)
+        self._postings.add(rows, keys)
+        self._words.update(words)
 
     def remove(self, key: str) -> None:
         """Forget a document; one that is not there is fine."""
@@ -216,14 +226,20 @@ class Index:
         which, rows = found.which[live], found.rows[live]
         return (np.array(documents, np.int64)[which] << 32) | rows, which
 
-    def _filed_alike(self, row: int, fresh: bytes) -> bool:
-        """Whether a row with these bytes would be found under the same keys, the texts being equal."""
-        begin = row * ROW.itemsize
-        return self._bytes[begin : begin + FILED_BY] == fresh[:FILED_BY]
+    def _filed_already(self, facts: Facts, row: bytes) -> bool:
+        """Whether a document stands where these facts would be filed; it is told anew there."""
+        known = self._row_of.get(facts.key)
+        if known is None or self._texts[known] != facts.text:
+            return False
+        begin = known * ROW.itemsize
+        if self._bytes[begin : begin + FILED_BY] != row[:FILED_BY]:
+            return False
+        self._write(known, row)
+        return True
 
-    def _write(self, row: int, fresh: bytes) -> None:
-        begin = row * ROW.itemsize
-        self._bytes[begin : begin + ROW.itemsize] = fresh
+    def _write(self, first: int, rows: bytes) -> None:
+        begin = first * ROW.itemsize
+        self._bytes[begin : begin + len(rows)] = rows
 
     def _make_room(self, rows: int) -> None:
         grown = bytearray(rows * ROW.itemsize)
@@ -246,8 +262,8 @@ class Index:
 
 def query(facts: Facts) -> Query:
     """What to look for to find what may be the same as this document."""
-    amounts = _amounts(facts.exact), _amounts(facts.net), _amounts(facts.about)
-    return _query(facts.key, facts.names[:NAMES], amounts, _identities(facts), unread=not facts.exact)
+    exact, net, about = map(_amounts, whole(facts))
+    return _query(facts.key, facts.names[:NAMES], (exact, net, about), _identities(facts), unread=not facts.exact)
 
 
 def _query(
@@ -269,27 +285,40 @@ def _query(
     return Query(key, by_amount, keys, exact, called, _TELLING_ALONE if unread else _TELLING)
 
 
-def _filed(facts: Facts, called: _Called) -> set[int]:
-    """The keys a document is filed under."""
-    keys = {*_identities(facts), *called.word}
-    for currency, amount in _amounts(facts.exact + facts.net):
-        keys.add(hash(("amount", currency, amount // _BLOCK)))
-        keys.update(_beside("near", currency, _rung(amount), called))
-    for currency, amount in _amounts(facts.about):
-        keys.update(_beside("converted", currency, _rung(amount, _CONVERTED_STEP), called))
+def _filed(facts: Facts, amounts: Whole, called: _Called) -> list[int]:
+    """The keys a document is filed under; some may be there twice."""
+    keys = [*_identities(facts), *called.word]
+    for currency, amount in amounts.exact + amounts.net if amounts.net else amounts.exact:
+        if amount:
+            keys.append(hash(("amount", currency, amount // _BLOCK)))
+            keys += _beside("near", currency, _rung(amount), called)
+    for currency, amount in amounts.about:
+        if amount:
+            keys += _beside("converted", currency, _rung(amount, _CONVERTED_STEP), called)
     if facts.payment:
-        keys.update([hash(("payee", word)) for word in called.words])
+        keys += [hash(("payee", word)) for word in called.words]
     if not facts.exact:  # nobody read its amount: its name has to lead to it, however common
-        keys.update(called.unread)
+        keys += called.unread
     return keys
 
 
 @lru_cache(maxsize=_SUPPLIERS)
 def _called(names: tuple[Name, ...]) -> _Called:
-    words = {token for name in names for token in name.tokens if len(token) > _SHORT}
-    heads = {word[:_HEAD] for name in names for word in (*name.tokens, name.joined) if len(word) > 1}
-    word, unread = ([hash((how, word)) for word in words] for how in ("word", "unread"))
-    return _Called(tuple(words), tuple(word), tuple(unread), tuple(map(hash, heads)))
+    words: dict[str, tuple[int, int]] = {}
+    heads: set[int] = set()
+    for name in names:
+        longer, beginnings = _leading(name)
+        words |= longer
+        heads |= beginnings
+    word, unread = ([both[which] for both in words.values()] for which in (0, 1))
+    return _Called(tuple(words), tuple(word), tuple(unread), tuple(heads))
+
+
+@lru_cache(maxsize=2 * _SUPPLIERS)
+def _leading(name: Name) -> tuple[dict[str, tuple[int, int]], frozenset[int]]:
+    """One name's part of `_Called`: its longer words with both keys, and its heads. It comes in ever other company."""
+    longer = {word: (hash(("word", word)), hash(("unread", word))) for word in name.tokens if len(word) > _SHORT}
+    return longer, frozenset([hash(word[:_HEAD]) for word in (*name.tokens, name.joined) if len(word) > 1])
 
 
 def _beside(how: str, currency: str, rung: int, called: _Called) -> list[int]:
@@ -318,9 +347,8 @@ def _identifying(number: Reference | None, said: str, vat: str | None, iban: str
     return found
 
 
-def _amounts(known: tuple[Money, ...]) -> Amounts:
-    """Amounts in whole steps; of one beyond all measure nobody says anything."""
-    return {(currency, whole) for currency, amount in known if (whole := steps(amount))}
+def _amounts(known: list[tuple[str, int]]) -> Amounts:
+    return {one for one in known if one[1]}
 
 
 def _rung(amount: int, step: float = _STEP) -> int:

@@ -92,13 +92,16 @@ class Judge:
                 rest=choice.rest,
                 presence=self._weights.habits.presence,
                 coincidence=self._weights.habits.coincidence,
+                strangers=self._weights.habits.strangers,
+                damage=self._weights.habits.damage,
+                recurs=case.recurs,
             ),
         )
 
     def _case(self, key: str) -> Case:
         """What the decision on a live bill rests on."""
         books = self._books
-        assessment = self._assess(key)
+        assessment, recurs = self._assess(key), books.recurs(key)
         sound = assessment.readiness, assessment.holds, assessment.blocked
         if books.has_own_entry(key):
             return Case((), *sound, before="made")
@@ -107,7 +110,12 @@ class Judge:
             entry = books.entries.get(served)
             if entry is None or not entry.live:
                 return Case((), *sound, before="gone")
-            return Case([Standing(*_compared(scored)) for scored in self._candidates(key)], *sound, before="linked")
+            return Case(
+                [Standing(*_compared(scored)) for scored in self._candidates(key)],
+                *sound,
+                before="linked",
+                recurs=recurs,
+            )
         ranked = self._candidates(key)
         standings = [self._rivalled(key, scored) for scored in ranked]
         copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
@@ -117,7 +125,7 @@ class Judge:
                 msgspec.structs.replace(one, alike=self._looks_alike(key, one, scored))
                 for one, scored in zip(standings, ranked, strict=True)
             ]
-        return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back)
+        return Case(standings, *sound, copy_of=copy, remittance=remittance, held_back=held_back, recurs=recurs)
 
     def _assess(self, key: str) -> Assessment:
         books, record = self._books, self._books.bills[key]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
-from math import exp, isfinite, log
+from math import isfinite, log
 from typing import NamedTuple, get_args
 
 import msgspec
@@ -25,8 +25,10 @@ from common.errors import UserError
 from common.messages import Field
 
 FIELDS: tuple[Field, ...] = get_args(Field)
-COLUMNS = len(FIELDS) + 1
-"""Columns of a matrix of scores: the fields in their order, then 1.0 for an equal identity, NaN for none."""
+SAME, SERIES = len(FIELDS), len(FIELDS) + 1
+COLUMNS = len(FIELDS) + 2
+"""Columns of a matrix of scores: the fields in their order, then SAME, 1.0 for an equal identity, and SERIES, 1.0 for a
+bill that is one of a series; both NaN if not."""
 
 AGREES = 0.8
 """A field's score from which on it counts as agreeing evidence."""
@@ -40,23 +42,55 @@ OTHER_COMPANY = 0.5
 """Ceiling where the numbers in the two names contradict (Depot 12, Depot 14), whatever else agrees."""
 
 _NAME, _AMOUNT, _DATE, _REFERENCE = map(FIELDS.index, ("name", "amount", "date", "reference"))
-_NO_AMOUNT, _NO_DATE = 0.79, 0.5
-"""Scores below which amounts, and from which on dates, are no coincidence any more."""
+_NEAR_DATE = 0.5
+"""Score of a date from which on the same amount may be a coincidence."""
+_NO_AMOUNT, _NO_DATE = 0.0, 0.03
+"""Scores of amounts and dates at which nothing is left of a coincidence."""
+_SHIFTED = 1.7
+"""How much more than elsewhere another period's document is to be expected on a bill's day, for each unit of log-odds
+by which dates suffer more: what is off is often off by a period. Chosen on invented worlds that nothing is reported
+on."""
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 Table = tuple[tuple[float, float], ...]
 """Scores from 0 to 1, rising, each with its worth; straight lines between them."""
+
+
+LEVELS: Mapping[Field, tuple[float, ...]] = {
+    "name": (0.5, 0.75, 0.82),
+    "amount": (0.5, 0.8, 0.98),
+    "date": (0.2, 0.5, 0.8),
+}
+"""The scores that part the levels of a field whose shares differ from workspace to workspace."""
 
 
 class Habits(NamedTuple):
     """What differs from workspace to workspace, as log-odds; 0 where it is as in the books that were fitted on.
 
     `presence` says how usual it is that Qonto holds a bill's document before Weir comes. `coincidence` says how much
-    more an equal amount on the same days is worth: less where many documents have the same ones by accident.
+    more an equal amount on the same days is worth: less where many documents have the same ones by accident; and
+    `strangers` how much less than that under another name. `damage` says of each of LEVELS' fields how much more each
+    of its levels is worth, from the lowest: more where so much is lost between a document and its entry more often.
     """
 
     presence: float = 0.0
     coincidence: float = 0.0
+    strangers: float = 0.0
+    damage: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def late(self) -> float:
+        """How much more usual than elsewhere it is that a document has another date, as log-odds; 0 where it is not."""
+        return self._worst("date")
+
+    @property
+    def twice(self) -> float:
+        """How much of that would count twice of a document with another date and another amount."""
+        return min(self._worst("amount"), self._worst("date"))
+
+    def _worst(self, field: Field) -> float:
+        return max(self.damage[list(LEVELS).index(field)][0], 0.0) if self.damage else 0.0
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,7 +98,10 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `prior` is the log-odds of a candidate before anything is compared: most share an amount by accident.
     `identity` is the worth of an equal VAT number or IBAN: the same counterparty, whichever document. `habits` are
-    those of the workspace that the weights are for.
+    those of the workspace that the weights are for. `accidents` are how many documents agree with a bill in amount and
+    days by accident in the books that were fitted on, under its own name or none and under another; `shares` how often
+    a bill and its document are on each level of a field there. `series` is what a date's score is worth beside the rest
+    for a bill that is one of a series: never more, and less the farther away, as it may be another period's.
     """
 
     version: str
@@ -72,6 +109,9 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     identity: float
     worths: dict[Field, Table]
     habits: Habits = Habits()
+    accidents: tuple[float, float] = (0.1, 0.1)
+    shares: dict[Field, tuple[float, ...]] = {}
+    series: Table = ((0.0, 0.0), (1.0, 0.0))
 
     def __post_init__(self) -> None:
         if not self.version:
@@ -84,10 +124,14 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"worths has {', '.join(sorted(self.worths))}; it must have {', '.join(sorted(FIELDS))}")
         for field, table in self.worths.items():
             _check(f"worths.{field}", table)
+        _check("series", self.series)
 
     def suited(self, habits: Habits) -> "Weights":
         """The same weights for a workspace with these habits."""
-        return msgspec.structs.replace(self, habits=habits)
+        worths = dict(self.worths)
+        for field, shifts in zip(LEVELS, habits.damage, strict=False):
+            worths[field] = _shifted(self.worths[field], LEVELS[field], shifts)
+        return msgspec.structs.replace(self, habits=habits, worths=worths)
 
     def worth(self, field: Field, score: float | None) -> float:
         """The log-odds of a field's score; 0 where one side does not say."""
@@ -99,33 +143,47 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 return low_worth + (high_worth - low_worth) * (score - low) / (high - low)
         return table[-1][1]
 
-    def logit(self, scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
+    def logit(
+        self, scores: Mapping[Field, float | None], *, same_identity: bool = False, recurs: bool = False
+    ) -> float:
         """The log-odds, against no counterpart at all, of a candidate with these scores."""
-        total = self.prior + self.habits.presence + sum(self.worth(field, score) for field, score in scores.items())
-        total += self.coincidence(scores.get("amount"), scores.get("date"))
-        return total + self.identity if same_identity else total
+        return float(self.logits(_row(scores, same_identity=same_identity, recurs=recurs))[0])
 
-    def coincidence(self, amount: float | None, date: float | None) -> float:
-        """What these two are worth more or less than elsewhere, as log-odds."""
-        scores = np.full((1, COLUMNS), np.nan)
-        scores[0, [_AMOUNT, _DATE]] = np.array([amount, date], dtype=np.float64)
-        worths = (self.worths_of(field, scores[:, FIELDS.index(field)]) for field in ("amount", "date"))
-        return float(self._coincidences(scores, *worths)[0])
+    def coincidence(self, scores: Mapping[Field, float | None], *, recurs: bool = False) -> float:
+        """What amount and date together are worth more or less than elsewhere, as log-odds."""
+        row = _row(scores, recurs=recurs)
+        amounts, dates = (self.worths_of(field, row[:, FIELDS.index(field)]) for field in ("amount", "date"))
+        of_series = row[:, SERIES] == 1.0
+        return float(self._coincidences(row, amounts, dates + self._another_period(row, of_series), of_series)[0])
 
-    def _coincidences(self, scores: Floats, amounts: Floats, dates: Floats) -> Floats:
+    def _coincidences(self, scores: Floats, amounts: Floats, dates: Floats, recurs: Flags) -> Floats:
         """`coincidence` of every row, from what its amount and date are worth.
 
         It is at most what the two add by agreeing rather than not, whichever adds less, so that no amount or date
         gains by being moved away.
         """
-        edge = amounts - self.worth("amount", _NO_AMOUNT), dates - self.worth("date", _NO_DATE)
-        added = np.where(coincide(scores), np.maximum(np.minimum(*edge), 0.0), 0.0)
-        share = self.habits.coincidence
+        late = self.worth("date", _NO_DATE) + np.where(recurs, np.interp(_NO_DATE, *_points(self.series)), 0.0)
+        known = ~np.isnan(scores[:, _AMOUNT]) & ~np.isnan(scores[:, _DATE])
+        edge = np.minimum(amounts - self.worth("amount", _NO_AMOUNT), dates - late)
+        added = np.where(known, np.maximum(edge, 0.0), 0.0)
+        share = self.habits.coincidence + np.where(scores[:, _NAME] < AGREES, self.habits.strangers, 0.0)
+        share = share - np.where(recurs, _SHIFTED * self.habits.late, 0.0)
         return np.asarray(np.copysign(np.minimum(abs(share), added), share))
 
-    def probability(self, scores: Mapping[Field, float | None], *, same_identity: bool = False) -> float:
+    def probability(
+        self, scores: Mapping[Field, float | None], *, same_identity: bool = False, recurs: bool = False
+    ) -> float:
         """The probability that two documents are the same, from their fields' scores, if none competes."""
-        return 1 / (1 + exp(-self.logit(scores, same_identity=same_identity)))
+        (found,) = self.probabilities([scores], same_identity=same_identity, recurs=recurs)
+        return found
+
+    def probabilities(
+        self, several: Sequence[Mapping[Field, float | None]], *, same_identity: bool = False, recurs: bool = False
+    ) -> list[float]:
+        """`probability` of several candidates of a bill at once."""
+        rows = [_row(scores, same_identity=same_identity, recurs=recurs) for scores in several]
+        found: list[float] = (1 / (1 + np.exp(-self.logits(np.concatenate([np.empty((0, COLUMNS)), *rows]))))).tolist()
+        return found
 
     def worths_of(self, field: Field, scores: Floats) -> Floats:
         """`worth` of every score at once, in the same shape; NaN says that one side does not say."""
@@ -134,14 +192,53 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def logits(self, scores: Floats) -> Floats:
         """The log-odds of every row of a matrix of scores with `COLUMNS` columns."""
         worths = [self.worths_of(field, scores[:, column]) for column, field in enumerate(FIELDS)]
-        return self.combined(worths, scores, scores[:, -1] == 1.0)
+        return self.combined(worths, scores, scores[:, SAME] == 1.0, scores[:, SERIES] == 1.0)
 
-    def combined(self, worths: Sequence[Floats | float], scores: Floats, same: NDArray[np.bool_]) -> Floats:
-        """The log-odds of every row, from what each of its FIELDS is worth and whether the identity is the same."""
+    def combined(self, worths: Sequence[Floats | float], scores: Floats, same: Flags, recurs: Flags) -> Floats:
+        """The log-odds of every row, from what each of its FIELDS is worth, whether the identity is the same, and
+        whether the bill is one of a series."""
         total = sum(worths, np.full(len(scores), self.prior + self.habits.presence))
-        if self.habits.coincidence:
-            total += self._coincidences(scores, np.asarray(worths[_AMOUNT]), np.asarray(worths[_DATE]))
+        period = self._another_period(scores, recurs)
+        total += period
+        if self.habits != Habits():
+            amounts, dates = (np.asarray(worths[column]) for column in (_AMOUNT, _DATE))
+            total += self._coincidences(scores, amounts, dates + period, recurs) - self._doubled(scores)
         return total + np.where(same, self.identity, 0.0)
+
+    def another_period(self, date: float | None) -> float:
+        """What a date's score is worth beside the rest if the bill is one of a series."""
+        return float(self._another_period(_row({"date": date}), np.array([True]))[0])
+
+    def _another_period(self, scores: Floats, recurs: Flags) -> Floats:
+        """What every row's date is worth beside the rest, in rows whose bill is one of a series."""
+        if not recurs.any():
+            return np.zeros(len(scores))
+        dates = scores[:, _DATE]
+        return np.where(recurs & ~np.isnan(dates), np.interp(dates, *_points(self.series)), 0.0)
+
+    def _doubled(self, scores: Floats) -> Floats:
+        """What would count twice of a document that is damaged in amount and in date: one damage is enough."""
+        twice = self.habits.twice
+        if not twice:
+            return np.zeros(len(scores))
+        both = (scores[:, _AMOUNT] < LEVELS["amount"][0]) & (scores[:, _DATE] < LEVELS["date"][0])
+        return np.where(both, twice, 0.0)
+
+
+def _row(scores: Mapping[Field, float | None], *, same_identity: bool = False, recurs: bool = False) -> Floats:
+    """A matrix of scores of one row."""
+    row = np.full((1, COLUMNS), np.nan)
+    row[0, : len(FIELDS)] = np.array([scores.get(field) for field in FIELDS], dtype=np.float64)
+    row[0, [SAME, SERIES]] = same_identity, recurs
+    return row
+
+
+def _shifted(table: Table, edges: tuple[float, ...], shifts: tuple[float, ...]) -> Table:
+    """A table with each level moved, that rises as it did; where a level would pass another, both meet halfway."""
+    scores, worths = np.array(table).T
+    moved = np.clip(worths + np.array(shifts)[np.digitize(scores, edges)], -MOST, MOST)
+    risen = (np.maximum.accumulate(moved) + np.minimum.accumulate(moved[::-1])[::-1]) / 2
+    return tuple(zip(scores.tolist(), risen.round(4).tolist(), strict=True))
 
 
 @lru_cache(maxsize=128)
@@ -151,9 +248,9 @@ def _points(table: Table) -> tuple[Floats, Floats]:
     return at, worth
 
 
-def coincide(scores: Floats) -> NDArray[np.bool_]:
+def coincide(scores: Floats) -> Flags:
     """Which rows of a matrix of scores have the same amount on the same days, as unrelated documents may have, too."""
-    found: NDArray[np.bool_] = (scores[:, _AMOUNT] >= AGREES) & (scores[:, _DATE] >= _NO_DATE)
+    found: NDArray[np.bool_] = (scores[:, _AMOUNT] >= AGREES) & (scores[:, _DATE] >= _NEAR_DATE)
     return found
 
 

@@ -51,6 +51,8 @@ _BITS = 127
 _TELLING = 1 << _BITS
 _HAS_NUMBER = _TELLING << _BITS
 _NONE: frozenset[str] = frozenset()
+_NAMES = 20_000
+"""Names that are kept as they were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,16 @@ class Name:
         return "".join(self.tokens)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=_NAMES)
 def name(raw: str, *, label: bool = False) -> Name:
     """The comparable form of `raw`; `label` says that a bank wrote it, jargon and numbers of its own included."""
-    bare, form = legal_forms.split(spelling.words(raw))
+    return _name(tuple(spelling.words(raw)), label)
+
+
+@lru_cache(maxsize=_NAMES)
+def _name(words: tuple[str, ...], label: bool) -> Name:
+    """The same of its folded words: what one side writes in capitals the other does not."""
+    bare, form = legal_forms.split(words)
     joined = spelling.initials_joined(bare)
     ours = [word for word in joined if word not in BANK_JARGON and not word.isdigit()] if label else joined
     full = list(spelling.written_out(ours or joined))

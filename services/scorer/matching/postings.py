@@ -1,7 +1,6 @@
 """Which rows hold a key: a sorted array to search in, and the newest few beside it until they are merged in."""
 
-from collections.abc import Collection
-from itertools import repeat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -54,10 +53,10 @@ class Postings:
         self._keys: list[int] = []
         self._rows: list[int] = []
 
-    def add(self, row: int, keys: Collection[int]) -> None:
-        """The row holds these keys."""
+    def add(self, rows: Iterable[int], keys: Iterable[int]) -> None:
+        """Each row holds the key beside it."""
         self._keys.extend(keys)
-        self._rows.extend(repeat(row, len(keys)))
+        self._rows.extend(rows)
         self._newest = None
         if len(self._keys) > max(_LOOSE, len(self._sorted.keys) // _FRACTION):
             self._merge()

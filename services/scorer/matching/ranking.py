@@ -16,7 +16,7 @@ from services.scorer.matching.books import Books
 from services.scorer.matching.compare import Compared
 from services.scorer.matching.facts import Facts, of_entry, payments_of
 from services.scorer.matching.index import Pairs, Query, query
-from services.scorer.matching.model import FIELDS, Floats, Weights
+from services.scorer.matching.model import FIELDS, Flags, Floats, Weights
 from services.scorer.matching.postings import Numbers, distinct
 
 WORTH_SHOWING = 0.01
@@ -65,6 +65,7 @@ class Ranking:
         self._entry_facts: dict[str, Facts] = {}
         self._alike: dict[int, float] = {}
         self._ranked: dict[str, list[Scored]] = {}
+        self._recurs: dict[int, bool] = {}
         self._likelihood: dict[tuple[str, str], float] = {}
 
     def __contains__(self, key: str) -> bool:
@@ -138,12 +139,13 @@ class Ranking:
         if not len(rows):
             return []
         books, index = self._books, self._books.index
+        recurs = self._recurring(of)
         compared = compare.compare(
-            books.bill_index, of, index, rows, self._alike_of, weights=self._weights, least=least
+            books.bill_index, of, index, rows, self._alike_of, weights=self._weights, recurs=recurs, least=least
         )
         parts, told_by = self._complete(of, rows, compared)
         reached = np.flatnonzero(compared.possible)
-        alone = compare.probabilities(compared.scores[reached], compared.same[reached], self._weights)
+        alone = compare.probabilities(compared.scores[reached], compared.same[reached], recurs[reached], self._weights)
         reached, alone = reached[alone >= least], alone[alone >= least]
         columns = (rows, compared.same, compared.amounts, compared.days)
         return [
@@ -191,6 +193,7 @@ class Ranking:
             np.array(payments, np.int64),
             self._alike_of,
             weights=self._weights,
+            recurs=self._recurring(of[list(pairs)]),
         )
         for at, (pair, payment, _) in enumerate(members):
             told = np.isnan(compared.scores[pair]) & ~np.isnan(theirs.scores[at])
@@ -205,6 +208,14 @@ class Ranking:
             more = tuple([(FIELDS[column], payment) for column in np.flatnonzero(told).tolist()])
             told_by[pair] = (*told_by.get(pair, ()), *more)
         return parts, told_by
+
+    def _recurring(self, of: Numbers) -> Flags:
+        """Whether the bills in these rows are of a series."""
+        known, books = self._recurs, self._books
+        for row in distinct(of).tolist():
+            if row not in known:
+                known[row] = books.recurs(books.bill_index.key(row))
+        return np.array([known[row] for row in of.tolist()], np.bool_)
 
     def _alike_of(self, of: Numbers, rows: Numbers) -> Floats:
         """How alike the names of these pairs are, as people taught it; see `compare.Alike`."""

@@ -91,25 +91,43 @@ def assess(
     facts = _facts(bill, vendor, vendors_known)
     doubts = _doubts(bill, vendor, lists, *numbers)
     unproven = 0.5 ** len(proofs)
-    completeness = _left(_cost(gaps))
+    completeness = round(_left(_cost(gaps)), 4)
     # Whom one knows one doubts less.
-    counterparty = _left(_cost(facts) + _cost(doubts) * (1 + unproven) / 2 + _NEWCOMER * unproven)
+    counterparty = round(_left(_cost(facts) + _cost(doubts) * (1 + unproven) / 2 + _NEWCOMER * unproven), 4)
     held, barred = holds(bill, policy, lists.company), blocked(bill, policy)
-    score = _COMPLETENESS * completeness + _COUNTERPARTY * counterparty
-    if barred:
-        score = 0.0
-    elif held:  # for a person to decide, however ready it is otherwise
-        score = min(score, (policy.review + policy.auto) / 2)
     readiness = Readiness(
-        score=round(score, 4),
-        completeness=round(completeness, 4),
-        counterparty=round(counterparty, 4),
+        score=_score(completeness, counterparty, policy, held=bool(held), barred=barred),
+        completeness=completeness,
+        counterparty=counterparty,
         policy=0.0 if held or barred else 1.0,
         lacks=tuple(what for _, what in (*gaps, *facts, *doubts) if what is not None),
         standing=_standing(history, proofs),
-        holds=(*(("the vendor is blocked",) if barred else ()), *held),
+        holds=_said(held, barred=barred),
     )
     return Assessment(readiness, held, barred)
+
+
+def assess_under(readiness: Readiness, bill: Bill, policy: Policy, company: Company | None) -> Assessment:
+    """A readiness that was found before, as this policy has it: all but the policy's part of it stays."""
+    held, barred = holds(bill, policy, company), blocked(bill, policy)
+    score = _score(readiness.completeness, readiness.counterparty, policy, held=bool(held), barred=barred)
+    after = msgspec.structs.replace(
+        readiness, score=score, policy=0.0 if held or barred else 1.0, holds=_said(held, barred=barred)
+    )
+    return Assessment(after, held, barred)
+
+
+def _score(completeness: float, counterparty: float, policy: Policy, *, held: bool, barred: bool) -> float:
+    if barred:
+        return 0.0
+    score = _COMPLETENESS * completeness + _COUNTERPARTY * counterparty
+    if held:  # for a person to decide, however ready it is otherwise
+        score = min(score, (policy.review + policy.auto) / 2)
+    return round(score, 4)
+
+
+def _said(held: tuple[str, ...], *, barred: bool) -> tuple[str, ...]:
+    return (*(("the vendor is blocked",) if barred else ()), *held)
 
 
 def _gaps(bill: Bill, lists: Lists, today: date | None) -> _Table:

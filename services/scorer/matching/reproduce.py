@@ -23,7 +23,7 @@ def differences(decision: Decision, policy: Policy) -> list[str]:
     found = [
         f"entry {one.entry} alone: {one.alone:.6f} was decided on, its fields make {now:.6f}"
         for one in decision.candidates
-        if abs((now := alone(one, weights)) - one.alone) > _CLOSE
+        if abs((now := alone(one, weights, recurs=decision.grounds.recurs)) - one.alone) > _CLOSE
     ]
     choice = choose(case_of(decision), policy, weights)
     for what, was, comes_out in (
@@ -46,12 +46,13 @@ def differences(decision: Decision, policy: Policy) -> list[str]:
 
 def weights_of(decision: Decision) -> Weights:
     """The weights a decision was made by, suited to its workspace; UserError if this release does not have them."""
-    habits = Habits(decision.grounds.presence, decision.grounds.coincidence)
+    grounds = decision.grounds
+    habits = Habits(grounds.presence, grounds.coincidence, grounds.strangers, grounds.damage)
     return model.weights(decision.model_version).suited(habits)
 
 
-def alone(candidate: Candidate, weights: Weights) -> float:
+def alone(candidate: Candidate, weights: Weights, *, recurs: bool) -> float:
     """The probability that a candidate's stored fields make, without competitors."""
     scores = [candidate.fields[name].score for name in model.FIELDS]
     row = np.array([[np.nan if score is None else score for score in scores]])
-    return float(compare.probabilities(row, np.array([candidate.same_identity]), weights)[0])
+    return float(compare.probabilities(row, np.array([candidate.same_identity]), np.array([recurs]), weights)[0])

@@ -69,6 +69,22 @@ class Rivals:
         }
         return set(self._lay_claims(wanting))
 
+    def unclaimed(self, pairs: Sequence[tuple[str, Scored]]) -> list[float]:
+        """How free the claims of rivals leave each of these bills' candidates, however unlikely it is; all at once."""
+        self._find(sorted({one for _, scored in pairs for one in (scored.key, *scored.parts)}))
+        rivals = [
+            sorted({rival for one in (scored.key, *scored.parts) for rival in self._wanted_by.get(one, ())} - {key})
+            for key, scored in pairs
+        ]
+        self._lay_claims({(one, scored.key) for (_, scored), found in zip(pairs, rivals, strict=True) for one in found})
+        return [
+            1 / (1 + sum(self._claims[one].get(scored.key, 0.0) for one in found if self._competes(key, one)))
+            for (key, scored), found in zip(pairs, rivals, strict=True)
+        ]
+
+    def _competes(self, key: str, rival: str) -> bool:
+        return rival in self._claims and not self._books.is_copy(key, rival)
+
     def wanting(self, entries: Sequence[str]) -> list[Sequence[str]]:
         """Live bills that each of these entries could belong to."""
         self._find(entries)

@@ -1,22 +1,14 @@
 """What another threshold would have decided over the same input."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from common.errors import UserError
 from common.messages import Policy
+from services.scorer.matching.whatif import moves
 from services.scorer.offline.evaluation import Case, Outcome, links
 from services.scorer.offline.truth import Truth
-
-
-class Moves(NamedTuple):
-    """Bills whose link is new, is gone, or goes to another entry."""
-
-    gained: int
-    lost: int
-    changed: int
 
 
 class WhatIf(msgspec.Struct, frozen=True):
@@ -59,7 +51,7 @@ def what_if(auto: float, own: Sequence[Outcome], other: Sequence[Outcome], truth
     """The figures of decisions under `auto` beside the policy's own, of the same bills."""
     count = max(1, len(other))
     shares = {action: sum(one.action == action for one in other) for action in ("link", "create", "review", "refuse")}
-    moved = moves(own, other)
+    moved = moves(links_of(own), links_of(other))
     cases = [Case(one, truth[one.bill]) for one in other if one.bill in truth] if truth is not None else []
     band = links(cases) if truth is not None else None
     return WhatIf(
@@ -78,9 +70,6 @@ def what_if(auto: float, own: Sequence[Outcome], other: Sequence[Outcome], truth
     )
 
 
-def moves(own: Sequence[Outcome], other: Sequence[Outcome]) -> Moves:
-    """What became of the links."""
-    before = {one.bill: one.linked for one in own if one.action == "link"}
-    after = {one.bill: one.linked for one in other if one.action == "link"}
-    changed = sum(before[bill] != after[bill] for bill in before.keys() & after.keys())
-    return Moves(len(after.keys() - before.keys()), len(before.keys() - after.keys()), changed)
+def links_of(outcomes: Sequence[Outcome]) -> dict[str, frozenset[str]]:
+    """The entries that bills are linked to, by bill."""
+    return {one.bill: one.linked for one in outcomes if one.action == "link"}
