@@ -1,21 +1,23 @@
 """Webhooks over HTTP: handed on unread to the service that owns the provider, and answered as soon as it wants.
 
-An application of its own beside the pages: its answers, refusals included, are plain text for a machine.
+Answers here, refusals included, are plain text for a machine.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import structlog
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from litestar import Controller, Request, Response, post
+from litestar.di import NamedDependency
+from litestar.enums import MediaType
+from litestar.exceptions import ClientException, InternalServerException
 
 from common import subjects
 from common.bus import Bus
 from common.errors import RetryLater
 from common.messages import Done, Provider, Refusal, Webhook
+from services.console.access import PUBLIC
 
 log = structlog.get_logger()
 
@@ -35,58 +37,63 @@ class _TooLarge(Exception):  # noqa: N818 (answered, never seen as an error)
     """The body is larger than LARGEST."""
 
 
-def webhooks(bus: Bus) -> Starlette:
-    """What is mounted at `/webhooks`."""
+class Webhooks(Controller):
+    """`/webhooks/{provider}`."""
 
-    async def take(provider: Provider, request: Request) -> PlainTextResponse:
-        signature = request.headers.get(SIGNATURES[provider])
-        if not signature:
-            return PlainTextResponse(f"The header {SIGNATURES[provider]} is missing.", 401)
-        try:
-            with anyio.fail_after(READ_WITHIN):
-                body = await _body(request)
-        except _TooLarge:
-            return PlainTextResponse(f"A webhook has at most {LARGEST} bytes.", 413)
-        except (TimeoutError, ClientDisconnect):
-            return PlainTextResponse("The body did not arrive.", 408)
-        return await _hand_on(bus, provider, Webhook(body=body, signature=signature))
+    path = "/webhooks"
 
-    async def quickbooks(request: Request) -> PlainTextResponse:
-        return await take("quickbooks", request)
+    @post("/quickbooks", needs=PUBLIC, request_max_body_size=None)
+    async def quickbooks(self, request: Request[Any, Any, Any], bus: NamedDependency[Bus]) -> Response[str]:
+        """What Intuit sends."""
+        return await _take(bus, "quickbooks", request)
 
-    async def qonto(request: Request) -> PlainTextResponse:
-        return await take("qonto", request)
-
-    return Starlette(
-        routes=[
-            Route("/quickbooks", quickbooks, methods=["POST"]),
-            Route("/qonto", qonto, methods=["POST"]),
-        ]
-    )
+    @post("/qonto", needs=PUBLIC, request_max_body_size=None)
+    async def qonto(self, request: Request[Any, Any, Any], bus: NamedDependency[Bus]) -> Response[str]:
+        """What Qonto sends."""
+        return await _take(bus, "qonto", request)
 
 
-async def _hand_on(bus: Bus, provider: Provider, webhook: Webhook) -> PlainTextResponse:
+def text(line: str, status: int = 200) -> Response[str]:
+    """A line for a machine."""
+    return Response(line, status_code=status, media_type=MediaType.TEXT)
+
+
+async def _take(bus: Bus, provider: Provider, request: Request[Any, Any, Any]) -> Response[str]:
+    signature = request.headers.get(SIGNATURES[provider])
+    if not signature:
+        return text(f"The header {SIGNATURES[provider]} is missing.", 401)
+    try:
+        with anyio.fail_after(READ_WITHIN):
+            body = await _body(request)
+    except _TooLarge:
+        return text(f"A webhook has at most {LARGEST} bytes.", 413)
+    except (TimeoutError, ClientException, InternalServerException):
+        return text("The body did not arrive.", 408)
+    return await _hand_on(bus, provider, Webhook(body=body, signature=signature))
+
+
+async def _hand_on(bus: Bus, provider: Provider, webhook: Webhook) -> Response[str]:
     try:
         answer = await bus.call(
             subjects.call(bus.region, provider, "webhook"), webhook, timeout=ANSWER_WITHIN[provider]
         )
     except RetryLater as error:
         log.warning("console.no_answer", provider=provider, verb="webhook", error=error)
-        return PlainTextResponse("Not just now; send it again.", 503)
+        return text("Not just now; send it again.", 503)
     match answer:
         case Done():
-            return PlainTextResponse("Taken.")
+            return text("Taken.")
         case Refusal(retry=True):
-            return PlainTextResponse("Not just now; send it again.", 503)
+            return text("Not just now; send it again.", 503)
         case Refusal(why=why, reason=reason):
             log.info("console.webhook_refused", provider=provider, why=why)
-            return PlainTextResponse(f"Refused: {why}.", _STATUS.get(reason or "", 400))
+            return text(f"Refused: {why}.", _STATUS.get(reason or "", 400))
         case other:
             log.error("console.unexpected_answer", provider=provider, verb="webhook", answer=type(other).__name__)
-            return PlainTextResponse("A service gave an answer that makes no sense.", 502)
+            return text("A service gave an answer that makes no sense.", 502)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request[Any, Any, Any]) -> bytes:
     told = request.headers.get("content-length", "0")
     if told.isdecimal() and int(told) > LARGEST:
         raise _TooLarge

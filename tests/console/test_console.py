@@ -1,11 +1,8 @@
 """The console over HTTP, with the puller behind it and the QuickBooks stand-in as the provider."""
 
 import html
+import os
 import re
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,47 +11,25 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from common import embedded
 from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import UserError
+from common.invitations import Invitations
 from common.messages import PullState, now
+from common.people import People, Role
 from common.settings import Settings
 from common.tenants import Connection, Pause
 from services.console import app
-from tests.conftest import environment
-from tests.puller.stand import WS, World, puller, until
+from tests.console.stand import console, process, served, sign_in, stranger
+from tests.puller.stand import WS, World, puller
 
-
-@asynccontextmanager
-async def console(settings: Settings, log: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A console in a process of its own; a browser that follows nothing by itself."""
-    port = embedded.free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: ASYNC220 (starting takes no time worth awaiting)
-            [sys.executable, "-m", "services.console"],
-            env=environment(settings, WEIR_CONSOLE_PORT=str(port), WEIR_LOG_FORMAT="json"),
-            stderr=output,
-        )
-    try:
-
-        async def ready() -> bool:
-            return f'"url": "http://127.0.0.1:{port}"' in await anyio.Path(log).read_text()
-
-        await until(ready, 20)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as browser:
-            yield browser
-        process.terminate()
-        assert process.wait(15) == 0
-    finally:
-        process.kill()
-        process.wait()
+CONNECTIONS = f"/w/{WS}/connections"
 
 
 async def test_connecting_and_disconnecting_through_the_browser(world: World, tmp_path: Path) -> None:
     world.sandbox.switch(approve_company=world.realm)
     async with puller(world.settings), console(world.settings, tmp_path / "log") as browser:
-        assert (await browser.get("/api/workspaces")).json() == {"workspaces": []}
+        assert (await browser.get("/api/workspaces")).json() == {"workspaces": [], "next": None}
         chosen = await browser.get("/connect", params={"workspace": WS, "provider": "quickbooks"})
         assert chosen.headers["Location"] == f"/connect/{WS}/quickbooks"
         away = await browser.get(chosen.headers["Location"])
@@ -76,7 +51,7 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
             assert "the pull has begun" not in landed.text
             assert "No bill is read before both are connected." in landed.text
         again = await browser.get(back.headers["Location"])
-        assert again.status_code == 400
+        assert again.status_code == 403
         assert "connect again" in again.text.lower()
 
         await world.pulled()
@@ -84,9 +59,10 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         assert listed["workspace"] == WS
         assert listed["connections"]["quickbooks"]["state"] == "connected"
         assert "sealed" not in str(listed)
-        page = await browser.get("/")
+        assert (await browser.get("/")).headers["Location"] == f"/w/{WS}"
+        assert "Your first synced bill" in (await browser.get(f"/w/{WS}")).text
+        page = await browser.get(CONNECTIONS)
         assert f"/disconnect/{WS}/quickbooks" in page.text
-        assert "<script" not in page.text
 
         asked_first = await browser.get(f"/disconnect/{WS}/quickbooks")
         assert asked_first.headers["Referrer-Policy"] == "same-origin"
@@ -104,20 +80,51 @@ async def test_connecting_and_disconnecting_through_the_browser(world: World, tm
         # As Chromium sends the form.
         sent = {"Sec-Fetch-Site": "same-origin", "Origin": str(browser.base_url).rstrip("/")}
         gone = await browser.post(f"/disconnect/{WS}/quickbooks", headers=sent)
-        assert (gone.status_code, gone.headers["Location"]) == (303, "/")
+        assert (gone.status_code, gone.headers["Location"]) == (303, CONNECTIONS)
         (listed,) = (await browser.get("/api/workspaces")).json()["workspaces"]
         assert listed["connections"]["quickbooks"]["state"] == "disconnected"
-        page = await browser.get("/")
+        page = await browser.get(CONNECTIONS)
         assert "up to date" not in page.text
         assert 'trouble">stopped<' in page.text
         assert "QuickBooks is disconnected; last read" in page.text
         for stale in (result, f"/disconnect/{WS}/quickbooks"):
-            assert (await browser.get(stale)).headers["Location"] == "/"
+            assert (await browser.get(stale)).headers["Location"] == CONNECTIONS
 
 
-async def test_the_pull_has_begun_when_both_are_connected(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+async def test_a_connection_is_finished_by_who_began_it(world: World, bus: Bus) -> None:
+    world.sandbox.switch(approve_company=world.realm)
+    async with (
+        puller(world.settings),
+        served(world.settings) as url,
+        stranger(url) as browser,
+        stranger(url) as victim,
+    ):
+        await sign_in(browser, bus, "Olive", {WS: Role.OWNER})
+        await sign_in(victim, bus, "Otto", {"fictional-mill": Role.OWNER})
+        away = await browser.get(f"/connect/{WS}/quickbooks")
+        held = away.headers["Set-Cookie"]
+        for part in (f"weir-{browser.base_url.port}quickbooks=", "HttpOnly", "SameSite=lax", "Max-Age=600"):
+            assert part in held
+        # Sent to somebody else, it would bind their company to the workspace of the sender.
+        approved = (await victim.get(away.headers["Location"])).headers["Location"]
+        refused = await victim.get(approved)
+        assert (refused.status_code, "did not begin" in refused.text) == (403, True)
+        # Nor does it count after the roles of who began were taken.
+        await People(bus).grant("Olive", WS, Role.REVIEWER)
+        late = await browser.get(approved)
+        assert (late.status_code, "no owner" in late.text) == (400, True)
+        assert await Bucket(bus, "connections", Connection).get(f"{WS}.quickbooks") is None
+
+        await People(bus).grant("Olive", WS, Role.OWNER)
+        other = await browser.get(f"/connect/{WS}/quickbooks")
+        taken = await browser.get((await browser.get(other.headers["Location"])).headers["Location"])
+        assert (taken.status_code, taken.headers["Location"]) == (303, f"/connected/{WS}/quickbooks")
+        assert set(browser.cookies) == {f"weir-{browser.base_url.port}"}
+
+
+async def test_the_pull_has_begun_when_both_are_connected(wired: Settings, bus: Bus) -> None:
     bucket = Bucket(bus, "connections", Connection)
-    async with console(wired, tmp_path / "log") as browser:
+    async with console(wired) as browser:
         for provider, other in (("qonto", "quickbooks"), ("quickbooks", None)):
             made = Connection(workspace=WS, account="fictional-1", state="connected", since=now())
             await bucket.create(f"{WS}.{provider}", made)
@@ -126,27 +133,27 @@ async def test_the_pull_has_begun_when_both_are_connected(wired: Settings, bus: 
             assert (f'href="/connect/{WS}/{other}"' in page.text) == (other is not None)
 
 
-async def test_what_needs_a_person_says_what_to_do(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+async def test_what_needs_a_person_says_what_to_do(wired: Settings, bus: Bus) -> None:
     bucket = Bucket(bus, "connections", Connection)
     made = Connection(
         workspace=WS, account="fictional-1", name="Fictional Lock Ltd", state="needs-reconnect", since=now()
     )
     kept = await bucket.create(f"{WS}.quickbooks", made)
-    async with console(wired, tmp_path / "log") as browser:
-        page = (await browser.get("/")).text
+    async with console(wired) as browser:
+        page = (await browser.get(CONNECTIONS)).text
         assert "Fictional Lock Ltd (fictional-1)" in page
-        assert f'href="/connect/{WS}/quickbooks">Reconnect<' in page
+        assert f'href="/connect/{WS}/quickbooks">Reconnect<span' in page
         # The account stays the workspace's own until somebody disconnects it.
         assert (await browser.get(f"/disconnect/{WS}/quickbooks")).status_code == 200
         pause = Pause(why="the company's QuickBooks subscription has ended", fix="Renew it")
         await bucket.replace(f"{WS}.quickbooks", replace(made, state="connected", paused=pause), kept)
-        page = (await browser.get("/")).text
+        page = (await browser.get(CONNECTIONS)).text
         assert 'trouble">paused<' in page
         assert 'subscription has ended<span class="fix">Renew it<' in page
         assert f"/connect/{WS}/quickbooks" not in page
 
 
-async def test_how_pulling_stands_is_said_as_in_the_terminal(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+async def test_how_pulling_stands_is_said_as_in_the_terminal(wired: Settings, bus: Bus) -> None:
     made = Connection(workspace=WS, account="fictional-1", state="connected", since=now())
     await Bucket(bus, "connections", Connection).create(f"{WS}.quickbooks", made)
     pulls = Bucket(bus, "pulls", PullState)
@@ -155,7 +162,7 @@ async def test_how_pulling_stands_is_said_as_in_the_terminal(wired: Settings, bu
     )
     ended = PullState(realm="fictional-1", began_at=now(), finished_at=now())
     why = "Qonto is not connected: never connected"
-    async with console(wired, tmp_path / "log") as browser:
+    async with console(wired) as browser:
         for state, words in (
             (None, 'trouble">waits<'),
             (running, 'good">running<'),
@@ -171,12 +178,12 @@ async def test_how_pulling_stands_is_said_as_in_the_terminal(wired: Settings, bu
         ):
             if state is not None:
                 await pulls.put(WS, state)
-            assert words in html.unescape((await browser.get("/")).text), words
+            assert words in html.unescape((await browser.get(CONNECTIONS)).text), words
 
 
-async def test_a_write_is_taken_from_our_own_pages_only(wired: Settings, bus: Bus, tmp_path: Path) -> None:
+async def test_a_write_is_taken_from_our_own_pages_only(wired: Settings, bus: Bus) -> None:
     assert bus.region  # the buckets exist
-    async with console(wired, tmp_path / "log") as browser:
+    async with console(wired) as browser:
         ours = str(browser.base_url).rstrip("/")
         for headers in (
             {"Sec-Fetch-Site": "same-origin", "Origin": ours},
@@ -202,13 +209,14 @@ async def test_a_write_is_taken_from_our_own_pages_only(wired: Settings, bus: Bu
 async def test_what_is_refused_says_why(world: World, tmp_path: Path) -> None:
     async with puller(world.settings), console(world.settings, tmp_path / "log") as browser:
         forged = await browser.get("/oauth/quickbooks/callback", params={"state": "0" * 48, "code": "x"})
-        assert forged.status_code == 400
+        assert forged.status_code == 403
         assert (await browser.get("/oauth/quickbooks/callback")).status_code == 400
+        asked = httpx.URL((await browser.get(f"/connect/{WS}/quickbooks")).headers["Location"]).params
         denied = await browser.get(
-            "/oauth/quickbooks/callback", params={"state": "<b>", "error": "<script>alert(1)</script>"}
+            "/oauth/quickbooks/callback", params={"state": asked["state"], "error": "<script>alert(1)</script>"}
         )
         assert denied.status_code == 400
-        assert "<script" not in denied.text
+        assert "<script>" not in denied.text
         for name in ("Not.A.Workspace", "", "x" * 41):
             unnamed = await browser.get("/connect", params={"workspace": name, "provider": "quickbooks"})
             assert unnamed.status_code == 400
@@ -223,8 +231,8 @@ async def test_what_is_refused_says_why(world: World, tmp_path: Path) -> None:
         absent = await browser.get(f"/connect/{WS}/qonto")
         assert absent.status_code == 503
         assert "does not answer" in absent.text
-        rebound = await browser.get("/", headers={"Host": "elsewhere.example"})
-        assert rebound.status_code == 421
+        for host in ("elsewhere.example", "["):
+            assert (await browser.get("/", headers={"Host": host})).status_code == 421
         policy = (await browser.get("/")).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
@@ -234,6 +242,43 @@ async def test_what_is_refused_says_why(world: World, tmp_path: Path) -> None:
             assert (await browser.get(icon)).headers["Content-Type"].startswith("image/svg+xml")
 
 
-async def test_it_listens_on_loopback_only(settings: Settings) -> None:
-    with pytest.raises(UserError, match="WEIR_CONSOLE_HOST"):
-        await app.serve(settings.model_copy(update={"console_host": "0.0.0.0"}))  # noqa: S104 (must be refused)
+async def test_off_loopback_it_listens_with_a_provider_and_tls_only(settings: Settings) -> None:
+    oidc = {"console_oidc_issuer": "https://identity.example", "console_url": "https://weir.example"}
+    everywhere = "0.0.0.0"  # noqa: S104 (what may not be listened on without them)
+    for missing, named in (
+        ({}, "WEIR_CONSOLE_OIDC_ISSUER"),
+        ({"console_url": "https://weir.example"}, "WEIR_CONSOLE_BEHIND_PROXY"),
+        ({"console_behind_proxy": True}, "WEIR_CONSOLE_URL"),
+        ({**oidc, "console_url": "http://127.0.0.1:8460"}, "WEIR_CONSOLE_URL"),
+        (oidc, "WEIR_CONSOLE_OIDC_CLIENT_ID"),
+        ({**oidc, "console_oidc_client_id": "weir"}, "WEIR_CONSOLE_OIDC_CLIENT_SECRET"),
+    ):
+        with pytest.raises(UserError, match=named):
+            await app.serve(settings.model_copy(update={"console_host": everywhere, "console_port": 0, **missing}))
+
+
+async def test_started_in_a_terminal_it_prints_the_link(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+    assert bus.region  # the buckets exist
+    ours, theirs = os.openpty()
+    async with process(settings, tmp_path / "log", terminal=theirs) as url, stranger(url) as browser:
+        printed = await anyio.to_thread.run_sync(os.read, ours, 4096)
+        link = printed.decode().split()[-1]
+        assert link.startswith(f"{url}/signin?link=")
+        entered = await browser.post("/signin", data={"link": link.partition("link=")[2]})
+        assert (entered.status_code, entered.headers["Location"]) == (303, "/")
+        assert link.partition("link=")[2] not in (tmp_path / "log").read_text()
+    os.close(ours)
+    os.close(theirs)
+
+
+async def test_over_tls_the_cookie_is_bound_to_the_host(settings: Settings, bus: Bus) -> None:
+    await People(bus).grant("Olive", WS, Role.VIEWER)
+    async with (
+        served(settings, console_url="https://weir.example") as url,
+        stranger(url) as one,
+    ):
+        one.headers["Host"] = "weir.example"
+        entered = await one.post("/signin", data={"link": await Invitations(bus).make("Olive")})
+        assert entered.headers["Set-Cookie"].startswith("__Host-weir=")
+        assert "; Secure" in entered.headers["Set-Cookie"]
+        assert "Domain" not in entered.headers["Set-Cookie"]

@@ -13,7 +13,6 @@ import anyio
 import httpx
 import pytest
 from pydantic import SecretStr
-from starlette.routing import Route
 
 from common import subjects
 from common.bus import Bus
@@ -22,8 +21,8 @@ from common.quickbooks.events import Event
 from common.settings import Settings
 from services.console import webhooks as console_webhooks
 from services.puller import schedule
-from tests.console.test_console import console
-from tests.loopback import listening
+from tests.console.stand import console, webhooks
+from tests.loopback import serving
 from tests.puller.stand import KEY, World, puller, running, until
 from tests.puller.test_webhooks import FORMATS, VERIFIER, Format, body_of, sign
 
@@ -108,8 +107,7 @@ async def test_a_webhook_from_another_sites_page_is_refused(unset: Settings, tmp
 @asynccontextmanager
 async def route(bus: Bus) -> AsyncIterator[str]:
     """The route alone, in this process; its base URL."""
-    routes = [route for route in console_webhooks.webhooks(bus).routes if isinstance(route, Route)]
-    async with listening(routes) as url:
+    async with serving(webhooks(bus)) as url:
 
         async def listens() -> bool:
             try:
@@ -134,7 +132,7 @@ async def test_intuit_is_answered_within_three_seconds(unset: Settings, bus: Bus
     async with running(slow), route(bus) as url:
         async with httpx.AsyncClient(base_url=url) as browser:
             with anyio.fail_after(3):
-                answer = await browser.post("/quickbooks", content=b"{}", headers={"intuit-signature": "AAAA"})
+                answer = await browser.post(PATH, content=b"{}", headers={"intuit-signature": "AAAA"})
             assert answer.status_code == 503
         release.set()
 
@@ -143,7 +141,9 @@ async def test_a_body_that_does_not_come_is_not_waited_for(bus: Bus, monkeypatch
     monkeypatch.setattr(console_webhooks, "READ_WITHIN", 0.2)
     async with route(bus) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
-        writer.write(b"POST /quickbooks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nintuit-signature: AAAA\r\n\r\n{")
+        writer.write(
+            b"POST /webhooks/quickbooks HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nintuit-signature: AAAA\r\n\r\n{"
+        )
         with anyio.fail_after(5):
             assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
         writer.close()
