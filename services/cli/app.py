@@ -30,6 +30,12 @@ _WORK = "Work"
 app.command("services.cli.demo:demo", name="demo", group=_ALL, help="Watch it work on a fictional company.")
 app.command("services.cli.up:up", name="up", group=_ALL, help="Run the broker and every service.")
 app.command("services.cli.setup:setup", name="setup", group=_WORK, help="Create or upgrade streams and buckets.")
+app.command(
+    "services.cli.brokerconfig:broker_config",
+    name="broker-config",
+    group=_WORK,
+    help="Keys for every service, and what each may do on the broker.",
+)
 app.command("services.cli.settings:settings", name="settings", group=_WORK, help="List all settings.")
 app.command("services.cli.pull:pull", name="pull", group=_WORK, help="Pull a workspace now.")
 app.command("services.cli.pull:rewind", name="rewind", group=_WORK, help="Read everything since a date again.")
@@ -42,6 +48,7 @@ app.command(
 )
 app.command("services.cli.policy:policy", name="policy", group=_WORK, help="What a workspace lets Weir do by itself.")
 app.command("services.cli.history:history", name="history", group=_WORK, help="What became of a bill, step by step.")
+app.command("services.cli.review:review", name="review", group=_WORK, help="What waits for you, and deciding on it.")
 app.command("services.cli.undo:undo", name="undo", group=_WORK, help="Take one link or creation back.")
 app.command(
     "services.cli.failures:failures",
@@ -50,12 +57,42 @@ app.command(
     help="What could not be handled, and trying it again.",
 )
 app.command(
+    "services.cli.people:people",
+    name="people",
+    group=_WORK,
+    help="Who may use the console, and what each may do.",
+)
+app.command(
+    "services.cli.vault:vault",
+    name="vault",
+    group=_WORK,
+    help="Which master key what is sealed with, and replacing it.",
+)
+app.command(
+    "services.cli.reviewers:reviewers",
+    name="reviewers",
+    group=_WORK,
+    help="Outsiders who answer the reviews of one workspace.",
+)
+app.command(
     "services.scorer.offline.score:score",
     name="score",
     group=_WORK,
     help="Decide on files, without broker or accounts.",
 )
 app.command("services.scorer.explain:explain", name="explain", group=_WORK, help="Why a bill was decided as it was.")
+app.command(
+    "services.cli.contracts.command:contracts",
+    name="contracts",
+    group=_WORK,
+    help="Write AsyncAPI and JSON Schemas.",
+)
+app.command(
+    "services.cli.certificates:certificates",
+    name="certificates",
+    group=_WORK,
+    help="Make a certificate for your broker.",
+)
 _RUN = {
     "puller": "Read QuickBooks.",
     "scorer": "Decide on bills.",
@@ -106,7 +143,14 @@ def _explain(name: str | None) -> None:
 
 def _missing(error: ModuleNotFoundError) -> str:
     command = _command() or "all"
-    extra = {"demo": "all", "up": "all", "score": "scorer", "explain": "scorer"}.get(command, command)
+    extra = {
+        "demo": "all",
+        "up": "all",
+        "contracts": "all",
+        "score": "scorer",
+        "explain": "scorer",
+        "certificates": "cli",
+    }.get(command, command)
     return (
         f"`weir {command}` needs {error.name}, which is not installed; `pip install '.[{extra}]'` in a clone brings it"
     )

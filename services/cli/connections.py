@@ -8,12 +8,10 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from common import subjects
-from common.bus import Bus
-from common.errors import UserError
 from common.messages import NAMES, now
 from common.settings import READS_WARN_AT, Settings, load
 from common.tenants import Standing, Tenant, metered, tenant, tenants
+from services.cli.terminal import broker, named, screen
 
 WIDTH = 12
 """Characters of the column of names."""
@@ -31,7 +29,7 @@ def connections(
     asked = None if workspace is None else named(workspace)
     settings = load()
     shown, reads = anyio.run(_found, settings, asked)
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     if json:
         console.print(msgspec.json.encode({"workspaces": shown}).decode(), markup=False)
         return
@@ -47,23 +45,11 @@ def connections(
     )
 
 
-def named(workspace: str) -> str:
-    """The workspace's name as it was given; UserError if it cannot be one."""
-    try:
-        return subjects.workspace(workspace)
-    except subjects.BadTokenError as error:
-        raise UserError(str(error)) from None
-
-
 async def _found(settings: Settings, workspace: str | None) -> tuple[list[Tenant], int]:
     """The workspaces to show, and the reads of all of them."""
-    bus = Bus(settings, "cli")
-    await bus.connect()
-    try:
+    async with broker(settings) as bus:
         found = await tenants(bus) if workspace is None else [await tenant(bus, workspace)]
         return [one for one in found if one.known], await metered(bus)
-    finally:
-        await bus.close()
 
 
 def _show(console: Console, tenant: Tenant) -> None:

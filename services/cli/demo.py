@@ -18,6 +18,7 @@ from rich.console import Console
 from common import logs, subjects
 from common.bus import Bus
 from common.errors import UserError, WeirError
+from common.invitations import Invitations, address
 from common.messages import Refusal, Rewind, now
 from common.settings import Settings, load
 from common.ticks import ask_for_pull
@@ -81,7 +82,12 @@ async def _demo(
             sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
             sys.stdout.flush()
         if not once and sys.stdin.isatty():
-            screen.print(f"Everything still runs: open {weir.console_url} or press Ctrl-C to stop.")
+            link = address(weir.console_url, await Invitations(weir.bus).for_operator())
+            screen.print(
+                "Everything still runs: press Ctrl-C to stop, or sign in (once, within ten minutes) at",
+                link,
+                soft_wrap=True,
+            )
             await anyio.sleep_forever()
     return 1 if figures.broken else 0
 
@@ -125,8 +131,9 @@ def _paid(tally: Tally, key: str) -> bool:
 
 
 async def connect(weir: Installation, provider: str) -> None:
-    """Follow the redirects a browser follows; the sandbox's consent page approves at once."""
+    """Sign in and follow the redirects a browser follows; the sandbox's consent page approves at once."""
     async with httpx.AsyncClient(timeout=30.0, follow_redirects=True, trust_env=False) as browser:
+        await browser.post(f"{weir.console_url}/signin", data={"link": await Invitations(weir.bus).for_operator()})
         page = await browser.get(f"{weir.console_url}/connect/{WORKSPACE}/{provider}")
     if page.status_code != 200:
         raise WeirError(f"connecting {provider} ended at {page.url.path} with HTTP {page.status_code}")

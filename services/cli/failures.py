@@ -1,12 +1,9 @@
 """`weir failures`: what could not be handled, why, what to do about it, and trying it again."""
 
 import getpass
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 import anyio
-import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import Progress
@@ -14,26 +11,15 @@ from rich.text import Text
 
 from common import codec, subjects
 from common.bus import Bus
-from common.errors import RetryLater, UserError
+from common.errors import UserError
 from common.failures import Failures
-from common.messages import Failure, Refusal, Retried, Retry, Stage, said
+from common.messages import Failure, said
+from common.retrying import STAGES, again, known, tried_again
 from common.service import STOPPED
-from common.settings import load
+from services.cli import terminal
+from services.cli.terminal import broker, screen
 
 failures = App(name="failures", help="What could not be handled, and trying it again.")
-
-WITHIN = 90.0
-"""Seconds a failure may take to be tried again: reading Qonto back included."""
-
-STAGES: dict[Stage, str] = {
-    "puller": "pulling",
-    "scorer": "deciding",
-    "poster": "posting",
-    "answers": "carrying out an answer",
-    "lessons": "learning from an answer",
-    "checker": "the self-check",
-}
-"""What a service was doing, as people say it."""
 
 _Workspace = Annotated[str, Parameter(help="The workspace's name, as it was connected; _ for what names none.")]
 _Id = Annotated[str, Parameter(name="ID", help="The failure, as `weir failures ls` names it.")]
@@ -43,6 +29,7 @@ _By = Annotated[
 ]
 
 
+@failures.default
 @failures.command(name="ls")
 def ls(
     workspace: Annotated[str | None, Parameter(help="Only this one.")] = None,
@@ -54,7 +41,7 @@ def ls(
     A failure leaves the list when the record succeeds later, by itself or because it was tried again.
     """
     found = anyio.run(_standing, None if workspace is None else _named(workspace))
-    console = _console()
+    console = screen()
     if json:
         console.print(codec.encode({"failures": found}).decode(), markup=False)
         return
@@ -67,7 +54,7 @@ def ls(
 def show(workspace: _Workspace, ident: _Id, *, json: _Json = False) -> None:
     """Show one failure whole, also one that is over."""
     failure = anyio.run(_one, _named(workspace), ident)
-    console = _console()
+    console = screen()
     if json:
         console.print(codec.encode(failure).decode(), markup=False)
         return
@@ -81,7 +68,7 @@ def retry(workspace: _Workspace, ident: _Id, *, by: _By = None, json: _Json = Fa
     Exactly that record is done again; what was done already is not done twice.
     """
     failure = anyio.run(_retry, _named(workspace), ident, by or getpass.getuser())
-    console = _console()
+    console = screen()
     if json:
         console.print(codec.encode(failure).decode(), markup=False)
     else:
@@ -101,7 +88,7 @@ def retry_all(
     if limit < 1:
         raise UserError("--limit: must be 1 or more")
     tried, left = anyio.run(_retry_all, _named(workspace), limit, by or getpass.getuser())
-    console = _console()
+    console = screen()
     over = sum(one.resolved_at is not None for one in tried)
     if json:
         console.print(codec.encode({"tried": tried, "left": left}).decode(), markup=False)
@@ -115,72 +102,42 @@ def retry_all(
 
 
 async def _standing(workspace: str | None) -> list[Failure]:
-    async with _bus() as bus:
-        return await Failures(bus).standing(workspace)
+    async with broker() as bus:
+        found = await Failures(bus).standing(workspace)
+        if not found and workspace not in {None, subjects.NOBODY}:
+            await terminal.known(bus, str(workspace))  # a mistyped name is no good news
+        return found
 
 
 async def _one(workspace: str, ident: str) -> Failure:
-    async with _bus() as bus:
+    async with broker() as bus:
         return await _known(bus, workspace, ident)
 
 
 async def _known(bus: Bus, workspace: str, ident: str) -> Failure:
-    """The failure, over if later success says so; UserError if there never was one."""
-    kept = await Failures(bus).get(workspace, ident)
-    if kept is None:
+    """The failure; UserError if there never was one."""
+    found = await known(bus, workspace, ident)
+    if found is None:
         raise UserError(f"{workspace} has no failure {ident}; `weir failures ls {workspace}` lists those there are")
-    how = (await Failures(bus).overtaken([kept.message])).get(kept.message.subject)
-    return kept.message if how is None else msgspec.structs.replace(kept.message, resolution=how)
+    return found
 
 
 async def _retry(workspace: str, ident: str, by: str) -> Failure:
-    async with _bus() as bus:
-        return await _again(bus, await _known(bus, workspace, ident), by)
+    async with broker() as bus:
+        return await again(bus, await _known(bus, workspace, ident), by)
 
 
 async def _retry_all(workspace: str, limit: int, by: str) -> tuple[list[Failure], int]:
-    async with _bus() as bus:
+    async with broker() as bus:
         standing = await Failures(bus).standing(workspace)
         due = [one for one in standing if one.retryable][:limit]
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            tried = [await _again(bus, one, by) for one in progress.track(due, description="Trying again")]
+            tried = [await tried_again(bus, one, by) for one in progress.track(due, description="Trying again")]
         return tried, len(standing) - len(due)
 
 
-async def _again(bus: Bus, failure: Failure, by: str) -> Failure:
-    """Ask the service that works at the failure's stage."""
-    request = Retry(workspace=failure.workspace, id=failure.id, by=by)
-    answer = await bus.call(subjects.retry(bus.region, failure.stage), request, timeout=WITHIN)
-    match answer:
-        case Retried(failure=after):
-            return after
-        case Refusal(why=why, fix=fix):
-            return msgspec.structs.replace(failure, why=f"it was not tried again: {why}", fix=fix)
-        case _:
-            raise RetryLater(f"an answer of another kind came: {type(answer).__name__}")
-
-
-@asynccontextmanager
-async def _bus() -> AsyncIterator[Bus]:
-    bus = Bus(load(), "cli")
-    await bus.connect()
-    try:
-        yield bus
-    finally:
-        await bus.close()
-
-
 def _named(workspace: str) -> str:
-    if workspace == subjects.NOBODY:
-        return workspace
-    try:
-        return subjects.workspace(workspace)
-    except subjects.BadTokenError as error:
-        raise UserError(str(error)) from None
-
-
-def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    return workspace if workspace == subjects.NOBODY else terminal.named(workspace)
 
 
 def _line(console: Console, failure: Failure) -> None:

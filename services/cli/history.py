@@ -16,10 +16,10 @@ from rich.text import Text
 from common import codec, subjects
 from common.bus import Bus
 from common.errors import UserError
-from common.history import messages
-from common.settings import load
-from common.tenants import tenant
-from common.timeline import COLUMNS, Seen, Step, cells, timeline
+from common.history import seen
+from common.subjects import RecordKey
+from common.timeline import COLUMNS, Step, cells, timeline
+from services.cli.terminal import bill, broker, known, named
 
 
 def history(
@@ -30,7 +30,7 @@ def history(
     csv: Annotated[Path | None, Parameter(help="Write a table for a spreadsheet to this file.")] = None,
     since: Annotated[datetime | None, Parameter(help="Only steps from this date or time on; UTC.")] = None,
 ) -> None:
-    """Show what became of a bill of WORKSPACE: versions pulled, decisions, reviews, answers, postings.
+    """Show what became of a bill of WORKSPACE: versions pulled, decisions, reviews, answers, postings, failures.
 
     Without RECORD every bill is told, one after the other; that needs `--csv` or `--json`.
     """
@@ -38,25 +38,16 @@ def history(
         raise UserError("name a bill, or write all of them with --csv FILE or --json")
     if csv is not None and json:
         raise UserError("--csv and --json: choose one")
-    try:
-        subjects.workspace(workspace)
-        if record is not None:
-            subjects.token(record, "record")
-    except subjects.BadTokenError as error:
-        raise UserError(str(error)) from None
     start = since.replace(tzinfo=since.tzinfo or UTC) if since is not None else None
-    anyio.run(_history, workspace, record, json, csv, start)
+    anyio.run(_history, named(workspace), None if record is None else bill(record), json, csv, start)
 
 
 async def _history(workspace: str, record: str | None, json: bool, csv: Path | None, since: datetime | None) -> None:
-    bus = Bus(load(), "cli")
-    await bus.connect()
-    try:
-        if not (await tenant(bus, workspace)).known:
-            raise UserError(f"workspace {workspace} is not known here; connect it in the console, or check WEIR_REGION")
+    async with broker() as bus:
+        await known(bus, workspace)
         keys = await bills(bus, workspace)
         if record is not None:
-            keys = [key for key in keys if record in {key, subjects.RecordKey.parse(key).id}]
+            keys = [key for key in keys if record in {str(key), key.id}]
             if not keys:
                 raise UserError(f"record {record}: no stream has a bill of this id in {workspace}; check it")
         if csv is not None:
@@ -66,50 +57,42 @@ async def _history(workspace: str, record: str | None, json: bool, csv: Path | N
             return
         async for steps in _told(bus, workspace, keys, since):
             _print(steps, json)
-    finally:
-        await bus.close()
 
 
-async def bills(bus: Bus, workspace: str) -> list[str]:
-    """The record keys of all bills that any stream knows, in order."""
+async def bills(bus: Bus, workspace: str) -> list[RecordKey]:
+    """The bills that any stream knows, in order; what names none is told by `weir failures`."""
     region, at = bus.region, bus.topology
     places = {
         at.records: f"{region}.record.{workspace}.bill.*",
         at.decisions: f"{region}.decision.{workspace}.*",
         at.reviews: f"{region}.review.*.{workspace}.*",
         at.postings: f"{region}.posting.{workspace}.*",
+        at.failures: f"{region}.failure.{workspace}.*.*",
     }
-    return sorted({name.rpartition(".")[2] for place in places.items() for name in await bus.subjects(*place)})
+    found = [name for place in places.items() for name in await bus.subjects(*place)]
+    entries = f"{region}.failure.{workspace}.mirror."  # about what Qonto has, and no bill
+    names = {name.rpartition(".")[2] for name in found if not name.startswith(entries)}
+    return sorted(key for key in map(_key, names) if key is not None)
 
 
-async def seen(bus: Bus, workspace: str, key: str) -> list[Seen]:
-    """Every message about one bill, stream by stream."""
-    region, at = bus.region, bus.topology
-    places = [
-        (at.records, subjects.record(region, workspace, "bill", key)),
-        (at.decisions, subjects.decision(region, workspace, key)),
-        (at.reviews, subjects.review(region, "*", workspace, key)),
-        (at.postings, subjects.posting(region, workspace, key)),
-    ]
-    found = []
-    for stream, name in places:
-        async for one in messages(bus, stream, name):
-            at_ = one.time or datetime.fromtimestamp(0, UTC)
-            found.append(Seen(one.subject or name, int(one.seq or 0), at_, one.data or b""))
-    return found
+def _key(name: str) -> RecordKey | None:
+    try:
+        return RecordKey.parse(name)
+    except subjects.BadTokenError:  # anybody who answers reviews may write on any subject of theirs
+        return None
 
 
-async def _told(bus: Bus, workspace: str, keys: list[str], since: datetime | None) -> AsyncIterator[list[Step]]:
+async def _told(bus: Bus, workspace: str, keys: list[RecordKey], since: datetime | None) -> AsyncIterator[list[Step]]:
     """The steps of each bill in turn: no more than those of one are held at a time."""
     for key in keys:
-        steps = timeline(await seen(bus, workspace, key))
+        steps = timeline(await seen(bus, workspace, str(key)))
         yield [step for step in steps if since is None or step.at >= since]
 
 
 @contextmanager
 def _table(path: Path) -> Iterator[Callable[[Iterable[list[str]]], None]]:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = tables.writer(file)
+    with path.open("w", encoding="utf-8-sig", newline="") as file:  # without the mark, Excel misreads accents
+        writer = tables.writer(file, quoting=tables.QUOTE_ALL)  # some spreadsheets part cells at semicolons
         writer.writerow(COLUMNS)
         yield writer.writerows
 

@@ -11,9 +11,10 @@ import anyio
 import httpx
 import nats.errors
 
-from common import embedded, subjects, topology
+from common import embedded, joining, masterkeys, subjects, topology
 from common.bus import Bus
 from common.errors import UserError
+from common.keys import Keys
 from common.settings import Settings, load
 from services.cli.processes import Child, environment, running
 
@@ -56,10 +57,13 @@ async def installation(
     """
     async with AsyncExitStack() as stack:
         chosen: dict[str, object] = {"data_dir": directory, "region": base.region}
+        keys = _named(base)
         if base.nats_url is None:
-            broker = await stack.enter_async_context(embedded.broker(directory / "broker"))
-            chosen |= {"nats_url": broker.url, "nats_token": broker.token}
-        if base.master_key is None:
+            keys = Keys((directory / "broker" / "keys").resolve())
+            keys.make(base.region)
+            broker = await stack.enter_async_context(embedded.broker(directory / "broker", keys=keys))
+            chosen |= {"nats_url": broker.url, "nats_seed_file": keys.file(base.region, "operator")}
+        if not masterkeys.named(base):
             chosen["master_key"] = _master_key(directory / "master.key")
         if base.console_port == 0:
             chosen["console_port"] = embedded.free_port()
@@ -67,8 +71,8 @@ async def installation(
             chosen |= _sandbox(base)
         settings = load(**{**base.model_dump(exclude_unset=True), **chosen})
         logs = directory / "logs" if own_logs else None
-        known = _variables(directory / "weir.env", settings)
-        variables = environment(**chosen)
+        console = settings.console_url or f"http://{settings.console_host}:{settings.console_port}"
+        known = _variables(directory / "weir.env", settings, console)
         names = [
             *(["sandbox"] if sandbox else []),
             "puller",
@@ -76,7 +80,15 @@ async def installation(
             "console",
             *(f"scorer-{number}" if scorers > 1 else "scorer" for number in range(1, scorers + 1)),
         ]
-        children = {name: Child(name, variables, logs / f"{name}.log" if logs else None) for name in names}
+        ports = _ops_ports(base.ops_port, [name for name in names if name != "sandbox"])
+        children = {
+            name: Child(
+                name,
+                {**_environment(name, chosen, keys), **ports.get(name, {})},
+                logs / f"{name}.log" if logs else None,
+            )
+            for name in names
+        }
         bus = Bus(settings, "weir")
         await bus.connect()
         stack.push_async_callback(bus.close)
@@ -86,8 +98,31 @@ async def installation(
             await _answers(f"{settings.quickbooks_api_url}/sandbox/companies")
         for service, instances in (("puller", 1), ("poster", 1), ("console", 1), ("scorer", scorers)):
             await _ready(bus, service, instances)
-        console = settings.console_url or f"http://{settings.console_host}:{settings.console_port}"
         yield Installation(settings, bus, children, console, known, logs)
+
+
+def _named(base: Settings) -> Keys | None:
+    """The keys of a broker that others run, beside the operator's; None if it asks for none."""
+    if base.nats_seed is not None:
+        raise UserError(
+            "WEIR_NATS_SEED: every service needs a key of its own; set WEIR_NATS_SEED_FILE to the operator's file, "
+            "in the directory where `weir broker-config` put those of the services"
+        )
+    return Keys(base.nats_seed_file.parent) if base.nats_seed_file is not None else None
+
+
+def _environment(child: str, chosen: dict[str, object], keys: Keys | None) -> dict[str, str]:
+    """What a child process is told: of the keys of our own broker its own, the stand-ins none."""
+    if keys is None:
+        return environment(**chosen)
+    service = joining.identity(child.partition("-")[0])
+    own = {**chosen, "nats_seed_file": None if service == "operator" else keys.file(str(chosen["region"]), service)}
+    return environment(**own)
+
+
+def _ops_ports(first: int, names: list[str]) -> dict[str, dict[str, str]]:
+    """A port for operators for each of these on one machine, counted up from the first; none if that is 0."""
+    return {name: {"WEIR_OPS_PORT": str(first + number if first else 0)} for number, name in enumerate(names)}
 
 
 def _sandbox(base: Settings) -> dict[str, object]:
@@ -118,11 +153,18 @@ def _master_key(path: Path) -> str:
     return path.read_text().strip()
 
 
-def _variables(path: Path, settings: Settings) -> Path:
-    """What a shell sources to reach this broker (`set -a; . FILE`); readable for its user only."""
+def _variables(path: Path, settings: Settings, console: str) -> Path:
+    """What a shell sources to reach this broker and its console (`set -a; . FILE`); readable for its user only."""
     path.touch(mode=0o600)
     token = settings.nats_token.get_secret_value() if settings.nats_token else ""
-    lines = {"WEIR_NATS_URL": settings.broker_url(), "WEIR_NATS_TOKEN": token, "WEIR_REGION": settings.region}
+    lines = {
+        "WEIR_NATS_URL": settings.broker_url(),
+        "WEIR_NATS_TOKEN": token,
+        "WEIR_NATS_SEED_FILE": str(settings.nats_seed_file or ""),
+        "WEIR_NATS_CA": str(settings.nats_ca or ""),
+        "WEIR_REGION": settings.region,
+        "WEIR_CONSOLE_URL": console,
+    }
     path.write_text("".join(f"{name}={value}\n" for name, value in lines.items() if value))
     return path
 

@@ -1,7 +1,6 @@
 """`weir pull`, `weir rewind`, `weir backfill`: bring a workspace's next pull forward, or send its markers back."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -15,11 +14,11 @@ from common.bus import Bus
 from common.errors import RetryLater, UserError, WeirError
 from common.lease import held
 from common.messages import NAMES, Backfill, PullState, Refusal, Rewind, said
-from common.settings import EARLIEST, load
+from common.settings import EARLIEST
 from common.standing import left_out, outcome, progress
 from common.tenants import Tenant, tenant
 from common.ticks import ask_for_pull
-from services.cli.connections import named
+from services.cli.terminal import broker, named, say, unknown
 
 BEGINS_WITHIN = 60.0
 """Seconds in which some puller should take up what was asked for."""
@@ -64,10 +63,6 @@ def backfill(workspace: _Workspace, from_: _From, *, no_wait: _NoWait = False) -
     anyio.run(_read, message, "backfill", f"what changed since {said(since)}", no_wait)
 
 
-def _say(line: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(line, markup=False)
-
-
 def _instant(moment: datetime, option: str) -> datetime:
     try:
         instant = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -78,21 +73,11 @@ def _instant(moment: datetime, option: str) -> datetime:
     return instant
 
 
-@asynccontextmanager
-async def _connected() -> AsyncIterator[Bus]:
-    bus = Bus(load(), "cli")
-    await bus.connect()
-    try:
-        yield bus
-    finally:
-        await bus.close()
-
-
 async def _known(bus: Bus, workspace: str) -> Tenant:
     """The workspace; UserError if its QuickBooks company is not connected."""
     known = await tenant(bus, workspace)
     if "quickbooks" not in known.connections:
-        raise UserError(f"workspace {workspace} is not known here; connect it in the console, or check WEIR_REGION")
+        raise unknown(workspace)
     if not known.connected("quickbooks"):
         why, stands = known.connections["quickbooks"].why, known.standing("quickbooks")
         raise UserError(f"{workspace}: {NAMES['quickbooks']} {stands.state}: {why or stands.detail} → {stands.fix}")
@@ -100,17 +85,17 @@ async def _known(bus: Bus, workspace: str) -> Tenant:
 
 
 async def _pull(workspace: str, no_wait: bool) -> None:
-    async with _connected() as bus:
+    async with broker() as bus:
         before = await _known(bus, workspace)
         await ask_for_pull(bus, workspace, "asked")
         if no_wait:
-            _say(f"{workspace}: pull asked for; `weir connections` shows how far it is")
+            say(f"{workspace}: pull asked for; `weir connections` shows how far it is")
         else:
             await _watch(bus, before)
 
 
 async def _read(message: Rewind | Backfill, verb: str, what: str, no_wait: bool) -> None:
-    async with _connected() as bus:
+    async with broker() as bus:
         before = await _known(bus, message.workspace)
         try:
             answer = await bus.call(subjects.call(bus.region, "quickbooks", verb), message, timeout=ANSWERS_WITHIN)
@@ -118,7 +103,7 @@ async def _read(message: Rewind | Backfill, verb: str, what: str, no_wait: bool)
             raise UserError(f"{error}; is `weir puller` running?") from None
         if isinstance(answer, Refusal):
             raise UserError(f"{answer.why}; {answer.fix or 'try again'}")
-        _say(f"{message.workspace}: reading {what}{'; `weir connections` shows how far it is' if no_wait else ''}")
+        say(f"{message.workspace}: reading {what}{'; `weir connections` shows how far it is' if no_wait else ''}")
         if not no_wait:
             await _watch(bus, before)
 
@@ -131,9 +116,9 @@ async def _watch(bus: Bus, before: Tenant) -> None:
             status.update(f"{workspace}: {progress(state)}")
     if state.failing is not None:
         raise NotPulled(f"{workspace}: {state.failing} → {state.fix}")
-    _say(f"{workspace}: {outcome(state)}")
+    say(f"{workspace}: {outcome(state)}")
     if (omitted := left_out(state)) is not None:
-        _say(f"{workspace}: {omitted}")
+        say(f"{workspace}: {omitted}")
 
 
 async def _states(bus: Bus, workspace: str, before: datetime | None) -> AsyncIterator[PullState]:

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from common import topology
-from common.bus import Bus
 from common.settings import Settings, load
+from services.cli.terminal import broker
 
 
 def setup(
@@ -28,9 +28,5 @@ def setup(
 
 
 async def _ensure(settings: Settings) -> list[str]:
-    bus = Bus(settings, "setup")
-    await bus.connect()
-    try:
+    async with broker(settings) as bus:
         return await topology.ensure(bus.js, bus.topology)
-    finally:
-        await bus.close()

@@ -4,14 +4,11 @@ from typing import Annotated
 
 import anyio
 from cyclopts import Parameter
-from rich.console import Console
 
 from common import subjects
-from common.bus import Bus
 from common.errors import UserError, WeirError
 from common.messages import Refusal, Undo, Undone
-from common.settings import load
-from common.tenants import tenant
+from services.cli.terminal import at, bill, key_of, named, say
 
 ANSWERS_WITHIN = 60.0
 """Seconds in which a poster should have Qonto read back."""
@@ -35,35 +32,17 @@ def undo(
     """
     if not by.strip():
         raise UserError("--by: say who undoes it")
-    try:
-        subjects.workspace(workspace)
-        subjects.token(record, "record")
-    except subjects.BadTokenError as error:
-        raise UserError(str(error)) from None
-    anyio.run(_undo, workspace, record, by, note)
+    anyio.run(_undo, named(workspace), bill(record), by, note)
 
 
 async def _undo(workspace: str, record: str, by: str, note: str | None) -> None:
-    bus = Bus(load(), "cli")
-    await bus.connect()
-    try:
-        found = await tenant(bus, workspace)
-        if not found.known:
-            raise UserError(f"workspace {workspace} is not known here; connect it in the console, or check WEIR_REGION")
-        key = record
-        if "-" not in record:
-            company = found.connections.get("quickbooks")
-            if company is None:
-                raise UserError(f"record {record}: QuickBooks is not connected; name the bill as REALM-{record}")
-            key = f"{company.account}-{record}"
+    async with at(workspace) as (bus, found):
+        key = key_of(found, record)
         message = Undo(workspace=workspace, bill=key, by=by, note=note)
         answer = await bus.call(subjects.call(bus.region, "qonto", "undo"), message, timeout=ANSWERS_WITHIN)
-    finally:
-        await bus.close()
     match answer:
         case Undone(entry=entry, why=why):
-            out = Console(soft_wrap=True, highlight=False)
-            out.print(f"{key}: {entry} {why}\nThe bill waits for a person now.", markup=False)
+            say(f"{key}: {entry} {why}\nThe bill waits for a person now.")
         case Refusal(why=why, fix=fix):
             raise NotUndone(f"{why}; {fix}" if fix else why)
         case _:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from common import logs
+from common.invitations import Invitations, address
 from common.settings import Settings, load
 from services.cli.bookkeeper import Bookkeeper
 from services.cli.installation import Installation, installation
@@ -35,6 +36,8 @@ async def _up(settings: Settings, scorers: int, sandbox: bool) -> None:
         console.print(
             f"For `weir pull` and your own subscribers in another terminal: set -a; . {weir.variables}; set +a"
         )
+        link = address(weir.console_url, await Invitations(weir.bus).for_operator())
+        console.print(f"Sign in once within ten minutes at {link}")
         console.print("Connect accounts in the console; Ctrl-C stops everything.")
         await anyio.sleep_forever()
 

@@ -1,5 +1,6 @@
 """`weir policy` as a person uses it: shown, changed with the difference printed, and never overwritten unseen."""
 
+import getpass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,10 +15,10 @@ from common.buckets import Bucket
 from common.bus import Bus
 from common.errors import UserError
 from common.messages import Policy, Record, Vendor, Workspace, now
+from common.policies import FIELDS, Name, Overtaken, amended, present, store, versions
 from common.settings import Settings
 from common.standing import Connection
-from services.cli.amendment import FIELDS, Name, amended
-from services.cli.policy import present, set_, show, store, versions
+from services.cli.policy import set_, show
 from tests.cli.test_errors import the_line, weir
 from tests.conftest import environment
 
@@ -59,7 +60,7 @@ async def test_a_policy_is_set_and_shown_with_its_history(tenant: Bus, settings:
     assert "auto 0.85" in shown
     changed = await said(
         settings, "set", WS, "--auto", "0.9", "--cap", "5000", "--currency", "EUR", "--currency", "USD",
-        "--block-vendor", "7", "--review-vendor", "99", "--closed-until", "2026-03-31",
+        "--block-vendor", "7", "--review-vendor", "99", "--closed-until", "2026-03-31", "--pull-every", "30",
     )  # fmt: skip
     for words in (
         "policy version 1 → 2",
@@ -82,6 +83,8 @@ async def test_a_policy_is_set_and_shown_with_its_history(tenant: Bus, settings:
         blocked_vendors=("7",),
         review_vendors=("99",),
         closed_until=date(2026, 3, 31),
+        pull_every=30,
+        by=getpass.getuser(),
     )
     assert "nothing to change, version 2 says so already" in await said(settings, "set", WS, "--auto", "0.9")
     changed = await said(settings, "set", WS, "--clear", "currency", "--currency", "GBP", "--clear", "cap")
@@ -89,6 +92,7 @@ async def test_a_policy_is_set_and_shown_with_its_history(tenant: Bus, settings:
     shown = await said(settings, "show", WS, "--history")
     assert shown.index(f"{WS}: policy version 3 ") < shown.index("version 3, 2") < shown.index("version 2, 2")
     assert "auto 0.85 → 0.9" in shown.partition("version 2, 2")[2]
+    assert f"UTC, by {getpass.getuser()}" in shown
     found = msgspec.json.decode(await said(settings, "show", WS, "--history", "--json"))
     assert [one["policy"]["version"] for one in found["history"]] == [3, 2]
     assert found["policy"]["currencies"] == ["GBP"]
@@ -99,7 +103,7 @@ async def test_of_two_at_once_the_second_is_told(tenant: Bus) -> None:
         first, second = await present(tenant, WS), await present(tenant, WS)
         before = first.value if first else Policy()
         await store(tenant, WS, first, amended(before, {"auto": 0.9 + attempt / 100}))
-        with pytest.raises(UserError, match=f"weir policy show {WS}"):
+        with pytest.raises(Overtaken, match=f"the policy of {WS} was changed by somebody else"):
             await store(tenant, WS, second, amended(before, {"auto": 0.99}))
     assert [one.policy.auto for one in await versions(tenant, WS)] == [0.91, 0.9]
 
@@ -143,6 +147,15 @@ def test_nothing_to_set_says_what_can_be() -> None:
         ({"auto": 0.5}, (), "--review 0.55 lies above --auto 0.5: lower the one or raise the other"),
         ({"cap": Decimal(-1)}, (), "--cap -1: must be an amount of 0 or more"),
         ({"cap": Decimal("NaN")}, (), "--cap NaN: must be an amount"),
+        ({"cap": Decimal("1E+99999999")}, (), "--cap 1E+99999999: must be an amount of 0 or more, below 1,000,000,000"),
+        ({"cap": Decimal("1E-7")}, (), "--cap 1E-7: must be an amount of 0 or more"),
+        ({"currency": tuple(map(str, range(201)))}, (), "--currency: 201 are named, and 200 at most can be"),
+        (
+            {"block-vendor": tuple(map(str, range(1001)))},
+            (),
+            "--block-vendor: 1,001 are named, and 1,000 at most can be",
+        ),
+        ({"block-vendor": ("1" * 21,)}, (), "must be the vendor's id in QuickBooks"),
         ({"cap-currency": "EUR"}, (), "--cap-currency EUR: there is no cap; name --cap with it"),
         ({"cap": Decimal(5), "cap-currency": "euro"}, (), "--cap-currency euro: must be three capital letters"),
         ({"currency": ("eur",)}, (), "--currency eur: must be three capital letters, such as EUR"),
@@ -154,7 +167,7 @@ def test_what_cannot_be_set_names_the_option_and_the_fix(
     named: dict[Name, Any], clear: tuple[Name, ...], words: str
 ) -> None:
     with pytest.raises(UserError) as raised:
-        amended(Policy(), named, clear)
+        amended(Policy(), named, clear, called=lambda name: f"--{name}")
     assert words in str(raised.value)
 
 
