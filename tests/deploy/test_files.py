@@ -7,17 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from common import embedded
+from common import brokerconf, embedded
+from common.keys import Keys
 from services.cli.app import app
+from tests.access.test_tls import issued
 from tests.conftest import ROOT
 
 
 def test_the_broker_takes_its_configuration(tmp_path: Path) -> None:
-    config = (ROOT / "deploy/nats.conf").read_text().replace("/var/lib/nats", str(tmp_path / "store"))
+    cert, private = issued(tmp_path, "broker")
+    keys = Keys(tmp_path / "keys")
+    keys.make("eu")
+    keys.make_reviewer("eu", "fictional-lock")
+    brokerconf.write(tmp_path, brokerconf.accounts(keys))
+    config = (ROOT / "deploy/nats.conf").read_text()
+    for there, here in (
+        ("/var/lib/nats", tmp_path / "store"),
+        ("/etc/nats/tls/tls.crt", cert),
+        ("/etc/nats/tls/tls.key", private),
+    ):
+        config = config.replace(there, str(here))
     (tmp_path / "nats.conf").write_text(config)
     checked = subprocess.run(
         [str(embedded.binary()), "-t", "-c", str(tmp_path / "nats.conf")],
-        env={**os.environ, "WEIR_NATS_TOKEN": "fictional"},
+        env={**os.environ, "NATS_STORE_KEY": "fictional"},
         capture_output=True,
         text=True,
         timeout=20,
