@@ -5,11 +5,13 @@ broker is spoken to by TLS 1.3 from the first byte: a client that waited for the
 whoever says in clear that no TLS is wanted.
 """
 
+import asyncio
 import logging
 import ssl
 from collections import deque
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import ParseResult
 
 import anyio
 import nats
@@ -31,12 +33,25 @@ _SEED_BEGINS = "SU"
 _REMEMBERED = 100
 
 
-class Impatient(TcpTransport):
-    """The client library's transport, which does not wait for the goodbye of a broker that fell silent.
+class Transport(TcpTransport):
+    """The client library's transport, for brokers that end a connection without a goodbye.
 
     Over TLS an end that is not answered takes 30 seconds, which no option of asyncio or uvloop reaches here, and before
-    it is over the library looks for no other broker.
+    it is over the library looks for no other broker. And a connection that a broker reset while it turned us away is
+    dropped by the library; asyncio would then print the reset as an error that nobody heard.
     """
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        """Connect in clear."""
+        await super().connect(uri, buffer_size, connect_timeout)
+        self._hear_of_the_end()
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        """Go on in TLS."""
+        await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
+        self._hear_of_the_end()
 
     async def wait_closed(self) -> None:
         """Return when the connection is closed, or cut it after GOODBYE seconds."""
@@ -45,8 +60,18 @@ class Impatient(TcpTransport):
         if patience.cancelled_caught and self._io_writer is not None:
             self._io_writer.transport.abort()
 
+    def _hear_of_the_end(self) -> None:
+        writer: Any = self._io_writer
+        # What `wait_closed` waits for has no public name.
+        writer._protocol._get_close_waiter(writer).add_done_callback(_hear)  # noqa: SLF001
 
-nats.aio.client.TcpTransport = Impatient  # type: ignore[attr-defined]  # the library takes it from here alone
+
+def _hear(ended: "asyncio.Future[None]") -> None:
+    if not ended.cancelled():
+        ended.exception()
+
+
+nats.aio.client.TcpTransport = Transport  # type: ignore[attr-defined]  # the library takes it from here alone
 
 logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in str(record.msg))
 """The client library's streams are told of TLS later than asyncio expects, which warns of it at every end."""
