@@ -1,5 +1,6 @@
 """`weir explain`: why a bill was decided as it was, field by field, and whether the same comes out again."""
 
+from math import log
 from typing import Annotated
 
 import anyio
@@ -14,7 +15,7 @@ from common.history import messages
 from common.messages import Candidate, Decision, Policy, said
 from common.settings import load
 from services.scorer.matching import model
-from services.scorer.matching.decide import per_cent
+from services.scorer.matching.decide import odds, per_cent
 from services.scorer.matching.reproduce import differences, weights_of
 
 DIFFERS = 1
@@ -135,6 +136,10 @@ def _table(candidate: Candidate, weights: model.Weights, *, recurs: bool) -> Tab
     accident = weights.coincidence(scores, recurs=recurs)
     if accident:
         table.add_row("amount and date together", "", "", "", f"{accident:+.2f}", "by how often they agree by accident")
+    stake = odds(candidate.alone) * candidate.free
+    tempered = log(weights.tempered(stake, recurs=recurs) / stake) if stake else 0.0
+    if tempered:
+        table.add_row("all of it together", "", "", "", f"{tempered:+.2f}", "by how often that much is right here")
     table.add_row("before anything is compared", "", "", "", f"{weights.prior:+.2f}", "")
     if weights.habits.presence:
         usual = "by how many bills Qonto holds here"

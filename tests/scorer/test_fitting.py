@@ -17,6 +17,7 @@ from services.scorer.fitting.worlds import Kind, make
 from services.scorer.matching import model
 from services.scorer.matching.model import FIELDS, Weights, held, posterior, read, weights
 from services.scorer.matching.ranking import Ranking
+from services.scorer.matching.temper import Temper
 
 HAND_SET = "2026.11.1"
 AUTO = log(0.85 / 0.15)
@@ -31,7 +32,7 @@ def open_world() -> Compared:
 
 @pytest.fixture(scope="module")
 def fitted(open_world: Compared) -> Weights:
-    return fit([open_world], "test")
+    return fit([open_world], [open_world], "test")
 
 
 @pytest.fixture(params=["shipped", HAND_SET, "fitted"])
@@ -109,9 +110,10 @@ def test_contradicting_numbers_hold_a_candidate_down() -> None:
 
 
 def test_the_same_worlds_give_the_same_weights(open_world: Compared, fitted: Weights) -> None:
-    assert fit([open_world], "test") == fitted
+    assert fit([open_world], [open_world], "test") == fitted
     assert fitted.version.startswith("test-")
-    assert fit([compared(make("open", "other", 500))], "test").version != fitted.version
+    other = [compared(make("open", "other", 500))]
+    assert fit(other, other, "test").version != fitted.version
 
 
 def test_a_small_fit_is_calibrated_on_worlds_it_has_not_seen(fitted: Weights) -> None:
@@ -125,9 +127,13 @@ def test_a_small_fit_is_calibrated_on_worlds_it_has_not_seen(fitted: Weights) ->
 
 
 def test_the_shipped_weights_are_calibrated_in_books_that_lost_much_on_the_way() -> None:
-    told = figures([compared(make("degraded", "shipped", 500))], weights()).evaluation.calibration
-    assert told.ece is not None
-    assert told.ece < 0.07
+    worlds = [compared(make("degraded", f"shipped/{draw}", 600)) for draw in range(3)]
+    bare = msgspec.structs.replace(weights(), temper=Temper())
+    told, untempered = (figures(worlds, one).evaluation for one in (weights(), bare))
+    assert told.calibration.ece is not None
+    assert told.calibration.ece < 0.04
+    assert (told.calibration.log_loss or 1.0) < (untempered.calibration.log_loss or 0.0)
+    assert told.links.count - told.links.right < untempered.links.count - untempered.links.right
 
 
 @pytest.mark.parametrize("kind", ["closed", "open", "clash"])

@@ -3,9 +3,7 @@
 The utility of a candidate is the prior plus the worths of its fields, that of no counterpart is 0. Worths
 are straight lines between the knots of a table, so the likelihood is concave in the parameters: the worth
 of each field's lowest score and the rises from knot to knot. What must hold of any weights is stated as
-linear constraints, and the optimum under them is found by an interior point method: Newton's steps on the
-likelihood plus a logarithmic barrier that is taken back by and by (Boyd and Vandenberghe, "Convex
-Optimization", chapter 11). No chance is involved.
+linear constraints.
 
 What the matcher adds to the worths, for the habits of a world and for other bills that want an entry, depends on the
 weights itself. So the weights are fitted in ROUNDS, each with what those of the round before add.
@@ -17,20 +15,20 @@ are enough for a link, and name with either of them for a question.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from common.messages import Field
-from services.scorer.fitting.competition import Usual, offsets, usual
+from services.scorer.fitting.choices import Bill, likeliest, stacked
+from services.scorer.fitting.competition import offsets, usual
 from services.scorer.fitting.features import NONE, Compared
-from services.scorer.matching.model import COLUMNS, FIELDS, MOST, SAME, SERIES, Floats, Weights
+from services.scorer.fitting.tempering import tempered
+from services.scorer.matching.model import FIELDS, MOST, SAME, SERIES, Floats, Weights
 
 KNOTS: Mapping[Field, tuple[float, ...]] = {
     "name": (0.0, 0.3, 0.45, 0.55, 0.7, 0.8, 0.84, 0.9, 0.97, 1.0),
@@ -42,10 +40,6 @@ KNOTS: Mapping[Field, tuple[float, ...]] = {
 SERIES_KNOTS = (0.0, 0.08, 0.2, 0.5, 0.9, 0.985, 1.0)
 """Where the tables may bend: at the scores that the comparison gives for one reason each."""
 
-DOUBT = 0.002
-"""Share of the labels that are taken to be wrong: so much of a counterpart's weight goes to there being none."""
-RIDGE = 1.0
-"""Pull of the rises towards 0: where data say nothing, a rise is spread evenly over the knots."""
 ENOUGH, TOO_LITTLE = 0.9, 0.8
 """What name, amount and date must at least come to without a reference, and amount and date, or a reference alone, may
 at most."""
@@ -57,7 +51,6 @@ AGAINST = 0.4
 ROUNDS, TOLD = 5, 2
 """Rounds of a fit, and the last of those that are told the habits of the worlds: later ones estimate them as the
 matcher does, and go half the way, as habits and weights follow from each other."""
-_STEPS, _BARRIERS = 40, (10.0, 1.0, 0.1, 0.01)
 _START: Mapping[Field, tuple[float, float]] = {
     "name": (-4.0, 4.0),
     "amount": (-4.0, 2.5),
@@ -92,56 +85,36 @@ def _layout() -> _Layout:
 _PLAN = _layout()
 
 
-def fit(worlds: Sequence[Compared], label: str) -> Weights:
+def fit(worlds: Sequence[Compared], unseen: Sequence[Compared], label: str) -> Weights:
     """The weights under which what is really so in these worlds is most likely; copies of bills say nothing.
 
-    The version is the label and a digest of the worths, so other worths never have the same name.
+    They are tempered on other worlds, which they were not fitted on. The version is the label and a digest of all
+    numbers, so others never have the same name.
     """
     sides, bounds = _constraints()
     theta, weights = _start(), None
     for fitted in range(ROUNDS):
-        choices = _stacked(worlds, weights, told=fitted <= TOLD)
-        last, theta = theta, _start()
-        for strength in _BARRIERS:
-            theta = _newton(theta, choices, sides, bounds, strength)
+        choices = stacked(bill for world in worlds for bill in _comparable(world, weights, told=fitted <= TOLD))
+        last, theta = theta, likeliest(_start(), choices, sides, bounds)
         if fitted > TOLD + 1:
             theta = (theta + last) / 2
-        bare = _weights(theta, label, None)
-        weights = _weights(theta, label, usual(worlds, bare))
-    return weights or _weights(theta, label, None)
+        bare = _weights(theta)
+        common = usual(worlds, bare)
+        weights = msgspec.structs.replace(bare, accidents=common.accidents, shares=common.shares)
+    return _named(tempered(unseen, weights or _weights(theta)), label)
 
 
-class _Choices(NamedTuple):
-    """Bills one after the other: a row of ramps and an offset for each candidate.
-
-    `starts` has the first row of each bill, `right` the row of its counterpart or NONE.
-    """
-
-    design: Floats
-    offsets: Floats
-    starts: NDArray[np.intp]
-    right: NDArray[np.intp]
-
-
-def _stacked(worlds: Sequence[Compared], weights: Weights | None, *, told: bool) -> _Choices:
-    """All bills that have candidates and a truth of their own, with what these weights add."""
-    scores, added, right, at = [np.empty((0, COLUMNS))], [np.empty(0)], [], 0
-    starts: list[int] = []
-    for world in worlds:
-        extra = np.zeros(len(world.candidates)) if weights is None else offsets(world, weights, told=told)
-        for bill, truth in enumerate(world.truths):
-            rows = np.array([row for row in world.rows(bill) if np.isfinite(extra[row])], dtype=np.intp)
-            row = int(world.right[bill])
-            hidden = bool(truth.counterparts) and row not in rows
-            if not rows.size or truth.duplicate_of is not None or hidden:
-                continue
-            starts.append(at)
-            right.append(NONE if row == NONE else at + int(np.searchsorted(rows, row)))
-            scores.append(world.scores[rows])
-            added.append(extra[rows])
-            at += len(rows)
-    design = _design(np.concatenate(scores))
-    return _Choices(design, np.concatenate(added), np.array(starts, dtype=np.intp), np.array(right, dtype=np.intp))
+def _comparable(world: Compared, weights: Weights | None, *, told: bool) -> Iterator[Bill]:
+    """Every bill with a truth of its own, with the ramps of its candidates and what these weights add."""
+    added = np.zeros(len(world.candidates)) if weights is None else offsets(world, weights, told=told)
+    design = _design(world.scores)
+    for bill, truth in enumerate(world.truths):
+        running = np.array([row for row in world.rows(bill) if np.isfinite(added[row])], dtype=np.intp)
+        row = int(world.right[bill])
+        hidden = bool(truth.counterparts) and row not in running
+        if running.size and truth.duplicate_of is None and not hidden:
+            right = NONE if row == NONE else int(np.searchsorted(running, row))
+            yield Bill(design[running], added[running], right)
 
 
 def _design(scores: Floats) -> Floats:
@@ -227,68 +200,7 @@ def _start() -> Floats:
     return found
 
 
-def _newton(theta: Floats, choices: _Choices, sides: Floats, bounds: Floats, strength: float) -> Floats:
-    """The best parameters for one strength of the barrier."""
-    design, added, starts, right = choices
-    ridge = np.full(len(theta), RIDGE)
-    ridge[0] = 0.0
-
-    def cost(point: Floats) -> float:
-        slack = bounds - sides @ point
-        if slack.min() <= 0.0:
-            return float("inf")
-        return (
-            _loss(design @ point + added, starts, right)
-            + float(ridge @ point**2) / 2
-            - strength * float(np.log(slack).sum())
-        )
-
-    now = cost(theta)
-    for _ in range(_STEPS):
-        chance = _chances(design @ theta + added, starts)
-        slack = bounds - sides @ theta
-        gradient = (
-            design.T @ (chance - _target(right, len(design))) + ridge * theta + strength * (sides.T @ (1 / slack))
-        )
-        weighted = design * chance[:, None]
-        means = np.add.reduceat(weighted, starts, axis=0)
-        scaled = sides / slack[:, None]
-        hessian = design.T @ weighted - means.T @ means + np.diag(ridge) + strength * (scaled.T @ scaled)
-        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(theta)), gradient)
-        descent, length = float(gradient @ step), 1.0
-        if descent < 1e-3 * strength:
-            break
-        while (new := cost(theta - length * step)) > now - 1e-4 * length * descent and length > 1e-10:
-            length /= 2
-        if new >= now:
-            break
-        theta, now = theta - length * step, new
-    return theta
-
-
-def _chances(utilities: Floats, starts: NDArray[np.intp]) -> Floats:
-    """P of every candidate among its bill's candidates and none."""
-    lengths = np.diff([*starts, len(utilities)])
-    highest = np.maximum(np.maximum.reduceat(utilities, starts), 0.0)
-    odds = np.exp(utilities - np.repeat(highest, lengths))
-    return np.asarray(odds / np.repeat(np.add.reduceat(odds, starts) + np.exp(-highest), lengths))
-
-
-def _target(right: NDArray[np.intp], rows: int) -> Floats:
-    found = np.zeros(rows)
-    found[right[right != NONE]] = 1.0 - DOUBT
-    return found
-
-
-def _loss(utilities: Floats, starts: NDArray[np.intp], right: NDArray[np.intp]) -> float:
-    """The negative log-likelihood of what is really so."""
-    highest = np.maximum(np.maximum.reduceat(utilities, starts), 0.0)
-    lengths = np.diff([*starts, len(utilities)])
-    total = np.add.reduceat(np.exp(utilities - np.repeat(highest, lengths)), starts) + np.exp(-highest)
-    return float((highest + np.log(total)).sum() - (1.0 - DOUBT) * utilities[right[right != NONE]].sum())
-
-
-def _weights(theta: Floats, label: str, common: Usual | None) -> Weights:
+def _weights(theta: Floats) -> Weights:
     worths = {}
     for field in FIELDS:
         found = theta[_PLAN.first[field]] + np.cumsum([0.0, *np.maximum(theta[_PLAN.rises(field)], 0.0)])
@@ -296,9 +208,12 @@ def _weights(theta: Floats, label: str, common: Usual | None) -> Weights:
     risen = theta[_PLAN.series] + np.cumsum([0.0, *np.maximum(theta[_PLAN.series + 1 : -1], 0.0)])
     series = tuple(zip(SERIES_KNOTS, (round(float(worth), 3) for worth in risen), strict=True))
     prior, identity = round(float(theta[0]), 3), round(float(theta[-1]), 3)
-    weights = Weights(version=label, prior=prior, identity=identity, worths=worths, series=series)
-    if common is not None:
-        weights = msgspec.structs.replace(weights, accidents=common.accidents, shares=common.shares)
+    return Weights(version="being fitted", prior=prior, identity=identity, worths=worths, series=series)
+
+
+def _named(weights: Weights, label: str) -> Weights:
+    """The weights under a version of their own."""
+    weights = msgspec.structs.replace(weights, version=label)
     digest = hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest()[:8]
     return msgspec.structs.replace(weights, version=f"{label}-{digest}")
 

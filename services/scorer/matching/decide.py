@@ -151,11 +151,14 @@ class _Choosing:
     case: Case
     policy: Policy
     weights: Weights
+    stakes: dict[str, float] = field(init=False)
     ranked: list[Standing] = field(init=False)
     all_odds: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.all_odds = 1 + self.case.rest + sum(one.stake for one in self.case.candidates if not one.turned_down)
+        self.stakes = {one.key: self.tempered(one.stake) for one in self.case.candidates}
+        running = (self.stakes[one.key] for one in self.case.candidates if not one.turned_down)
+        self.all_odds = 1 + self.case.rest + sum(running)
         self.ranked = sorted(self.case.candidates, key=lambda one: -self.likelihood(one))
 
     def choice(self) -> Choice:
@@ -175,17 +178,28 @@ class _Choosing:
         """The probability that Qonto holds the document."""
         return 1 - 1 / self.all_odds
 
+    def tempered(self, odds: float) -> float:
+        """The odds of a candidate as they should be here."""
+        return self.weights.tempered(odds, recurs=self.case.recurs)
+
     def likelihood(self, one: Standing) -> float:
         """The probability that it is this one; of one that was turned down, had it not been."""
-        return one.stake / (self.all_odds + one.stake if one.turned_down else self.all_odds)
+        stake = self.stakes[one.key]
+        return stake / (self.all_odds + stake if one.turned_down else self.all_odds)
+
+    def alone(self, one: Standing) -> float:
+        """The probability that it is this one, were there no other entries and bills."""
+        fits = self.tempered(one.odds)
+        return fits / (1 + fits)
 
     def unrivalled(self, one: Standing) -> float:
         """The probability that it is this one, did no other bill want it."""
-        return one.odds / (self.others(one) + one.odds)
+        fits = self.tempered(one.odds)
+        return fits / (self.others(one) + fits)
 
     def others(self, one: Standing) -> float:
         """The odds of everything but this one."""
-        return self.all_odds if one.turned_down else self.all_odds - one.stake
+        return self.all_odds if one.turned_down else self.all_odds - self.stakes[one.key]
 
     def _choose(self) -> Choice:
         contested = next((one for one in self.ranked if self._contested(one)), None)
@@ -223,14 +237,14 @@ class _Choosing:
         if amount is not None and amount < model.AGREES:
             if case.remittance is not None:
                 return "remittance", case.remittance
-            if best.alone >= policy.auto:
+            if self.alone(best) >= policy.auto:
                 return "other amount", because(best)
-        if best.alone >= policy.auto and self._of_another_day(best):
+        if self.alone(best) >= policy.auto and self._of_another_day(best):
             return "other date", because(best)
         second = next((one for one in self.ranked if one.key != best.key and not one.turned_down), None)
         likelihood, next_best = self.likelihood(best), self.likelihood(second) if second else 0.0
         near = next_best >= policy.review and likelihood - next_best < policy.margin
-        if second is not None and (near or likelihood < policy.auto <= best.alone):
+        if second is not None and (near or likelihood < policy.auto <= self.alone(best)):
             fits = f"{second.kind} {second.entry} fits nearly as well"
             return "near tie", f"{fits} ({per_cent(likelihood)} and {per_cent(next_best)})"
         if likelihood < policy.auto:
@@ -272,9 +286,11 @@ class _Choosing:
 
         What it takes is less than for a new link: what is usual in a workspace changes, and what was linked stays.
         """
-        if linked is None or linked.alone < self.policy.review:
-            fits = per_cent(linked.alone if linked else 0.0)
-            return self._review(linked, "changed", f"the bill no longer fits the entry it was linked to ({fits})")
+        fits = self.alone(linked) if linked is not None else 0.0
+        if linked is None or fits < self.policy.review:
+            return self._review(
+                linked, "changed", f"the bill no longer fits the entry it was linked to ({per_cent(fits)})"
+            )
         return self._made("link", f"linked to {linked.kind} {linked.entry} before, and it still fits", linked)
 
     def _without_match(self) -> Choice:
@@ -321,7 +337,7 @@ class _Choosing:
         better: list[dict[Field, float | None]] = [{**best.scores, name: 1.0} for name in names]
         alone = self.weights.probabilities(better, same_identity=best.same_identity, recurs=self.case.recurs)
         for name, probability in zip(names, alone, strict=True):
-            stake = odds(probability) * best.free
+            stake = self.tempered(odds(probability) * best.free)
             if stake / (others + stake) >= self.policy.auto:
                 return f"would have linked had the {name} matched"
         return None
@@ -336,6 +352,7 @@ class _Choosing:
         counterfactual: str | None = None,
     ) -> Choice:
         shown = self.ranked[:KEPT] + [one for one in self.ranked[KEPT:] if one is chosen]
+        left = (one for one in self.ranked[KEPT:] if one is not chosen and not one.turned_down)
         return Choice(
             action,
             self.likelihood(chosen) if chosen is not None and chosen.turned_down else self.score,
@@ -344,7 +361,7 @@ class _Choosing:
             gate,
             counterfactual,
             tuple((one, self.likelihood(one)) for one in shown),
-            self.case.rest + sum(one.stake for one in self.ranked[KEPT:] if one is not chosen and not one.turned_down),
+            self.case.rest + sum(self.stakes[one.key] for one in left),
         )
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.messages import Field
+from services.scorer.matching.temper import Temper
 
 FIELDS: tuple[Field, ...] = get_args(Field)
 SAME, SERIES = len(FIELDS), len(FIELDS) + 1
@@ -101,7 +102,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     those of the workspace that the weights are for. `accidents` are how many documents agree with a bill in amount and
     days by accident in the books that were fitted on, under its own name or none and under another; `shares` how often
     a bill and its document are on each level of a field there. `series` is what a date's score is worth beside the rest
-    for a bill that is one of a series: never more, and less the farther away, as it may be another period's.
+    for a bill that is one of a series: never more, and less the farther away, as it may be another period's. `temper`
+    corrects what a candidate comes to when its rivals are known.
     """
 
     version: str
@@ -112,6 +114,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     accidents: tuple[float, float] = (0.1, 0.1)
     shares: dict[Field, tuple[float, ...]] = {}
     series: Table = ((0.0, 0.0), (1.0, 0.0))
+    temper: Temper = Temper()
 
     def __post_init__(self) -> None:
         if not self.version:
@@ -132,6 +135,10 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for field, shifts in zip(LEVELS, habits.damage, strict=False):
             worths[field] = _shifted(self.worths[field], LEVELS[field], shifts)
         return msgspec.structs.replace(self, habits=habits, worths=worths)
+
+    def tempered(self, odds: float, *, recurs: bool) -> float:
+        """The odds of a candidate as they should be in a workspace with these habits."""
+        return self.temper.odds(odds, strangers=self.habits.strangers, late=self.habits.late, recurs=recurs)
 
     def worth(self, field: Field, score: float | None) -> float:
         """The log-odds of a field's score; 0 where one side does not say."""

@@ -1,0 +1,67 @@
+"""The last correction of log-odds: what holds whatever is usual in a workspace."""
+
+from itertools import pairwise
+from math import exp, log
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from common.errors import UserError
+from services.scorer.fitting.evaluate import figures
+from services.scorer.fitting.features import compared
+from services.scorer.fitting.tempering import tempered
+from services.scorer.fitting.worlds import make
+from services.scorer.matching.model import read, weights
+from services.scorer.matching.temper import Temper
+
+HAND_SET = "2026.11.1"
+LOGIT = st.floats(-30.0, 30.0)
+STEPS = st.lists(
+    st.tuples(st.floats(-5.0, 5.0), st.floats(-3.0, 3.0)), min_size=1, max_size=6, unique_by=lambda step: step[0]
+).map(lambda steps: tuple(sorted(steps)))
+TEMPER = st.builds(Temper, strangers=st.floats(0.0, 2.0), single=STEPS, series=STEPS)
+
+
+@given(temper=TEMPER, logits=st.lists(LOGIT, min_size=2, max_size=8), late=st.floats(0.0, 4.0), recurs=st.booleans())
+def test_greater_odds_never_get_less(temper: Temper, logits: list[float], late: float, recurs: bool) -> None:
+    found = [temper.odds(exp(logit), strangers=-1.0, late=late, recurs=recurs) for logit in sorted(logits)]
+    assert all(low <= high * (1 + 1e-9) for low, high in pairwise(found))
+
+
+@given(temper=TEMPER, odds=st.floats(0.0, 1e12), recurs=st.booleans())
+def test_nothing_is_corrected_where_all_is_as_usual(temper: Temper, odds: float, recurs: bool) -> None:
+    assert temper.odds(odds, strangers=0.0, late=0.0, recurs=recurs) == pytest.approx(odds)
+
+
+@pytest.mark.parametrize("recurs, logit, found", [(False, 1.0, 2.0), (True, 1.0, -2.0), (True, 9.0, 5.0)])
+def test_a_bill_of_a_series_has_a_correction_of_its_own(recurs: bool, logit: float, found: float) -> None:
+    temper = Temper(strangers=0.5, single=((0.0, 1.0),), series=((0.0, -1.0), (2.0, -1.5)))
+    odds = temper.odds(exp(logit), strangers=-2.0, late=2.0, recurs=recurs)
+    assert log(odds) == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    "temper, field",
+    [
+        ('{"single":[]}', r"temper\.single must have pairs"),
+        ('{"series":[[1.0,0.0],[1.0,0.5]]}', r"temper\.series must have log-odds that rise"),
+        ('{"surprise":1}', "surprise"),
+    ],
+)
+def test_a_correction_that_makes_no_sense_is_refused_by_field(temper: str, field: str) -> None:
+    whole = {**msgspec.to_builtins(weights(HAND_SET)), "temper": msgspec.json.decode(temper)}
+    with pytest.raises(UserError, match=f"mine.json: .*{field}"):
+        read(msgspec.json.encode(whole), "mine.json")
+
+
+def test_a_correction_makes_a_fit_likelier_on_worlds_it_has_not_seen() -> None:
+    seen, unseen = ([compared(make("clash", seed, 400))] for seed in ("seen", "unseen"))
+    bare = replace(weights(), temper=Temper())
+    one = tempered(seen, bare)
+    before, after = (figures(unseen, which).evaluation.calibration.log_loss for which in (bare, one))
+    assert after is not None
+    assert before is not None
+    assert after < before
