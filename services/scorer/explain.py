@@ -136,14 +136,18 @@ def _table(candidate: Candidate, weights: model.Weights, *, recurs: bool) -> Tab
     accident = weights.coincidence(scores, recurs=recurs)
     if accident:
         table.add_row("amount and date together", "", "", "", f"{accident:+.2f}", "by how often they agree by accident")
-    stake = odds(candidate.alone) * candidate.free
-    tempered = log(weights.tempered(stake, recurs=recurs) / stake) if stake else 0.0
-    if tempered:
-        table.add_row("all of it together", "", "", "", f"{tempered:+.2f}", "by how often that much is right here")
     table.add_row("before anything is compared", "", "", "", f"{weights.prior:+.2f}", "")
     if weights.habits.presence:
         usual = "by how many bills Qonto holds here"
         table.add_row("as is usual here", "", "", "", f"{weights.habits.presence:+.2f}", usual)
+    if 0.0 < candidate.free < 1.0:
+        table.add_row("other bills want it", "", "", "", f"{log(candidate.free):+.2f}", "by how well it fits those")
+    stake = odds(candidate.alone) * candidate.free
+    contradicts = 0.0 in (scores["name"], scores["reference"])
+    tempered = weights.tempered(stake, recurs=recurs, contradicts=contradicts)
+    if tempered != stake:
+        often = "by how often as much was right in such books"
+        table.add_row("all of it together", "", "", "", f"{log(tempered / stake):+.2f}", often)
     return table
 
 

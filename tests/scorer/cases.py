@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from common.messages import Bill, BillLine, Entry, Policy, Record, Ref, Vendor
-from services.scorer.matching.books import Books
+from services.scorer.matching.books import Books, Surveyed
 from services.scorer.matching.judge import Judge, Verdict
+from services.scorer.matching.model import Habits, weights
 
 WS, REALM = "fictional-lock", "9"
 MAY = date(2026, 5, 1)
@@ -98,8 +99,9 @@ def books(
     *,
     policy: Policy | None = None,
     claims: Mapping[str, str] | None = None,
+    usual: Habits | None = None,
 ) -> Books:
-    """The books after all of this has arrived, in this order."""
+    """The books after all of this has arrived, in this order; with habits that so few bills would not show."""
     found = Books(policy=policy or Policy())
     for record in records:
         found.take_record(record)
@@ -107,6 +109,8 @@ def books(
         found.take_entry(entry)
     for entry_key, bill_key in (claims or {}).items():
         found.take_claim(entry_key, bill_key)
+    if usual is not None:
+        found.surveyed = Surveyed(weights().version, len(found.bill_index), len(found.index), usual)
     return found
 
 

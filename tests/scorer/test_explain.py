@@ -12,6 +12,7 @@ from common.bus import Bus
 from common.messages import Decision, Policy
 from common.settings import Settings
 from services.scorer.matching.decisions import decision_on
+from services.scorer.matching.model import weights
 from tests.cli.test_errors import weir
 from tests.conftest import environment
 from tests.scorer.cases import NOON, WS, bill, decided, invoice
@@ -51,6 +52,22 @@ async def test_a_decision_is_explained_and_comes_out_the_same(made: list[Decisio
     assert code == 0
     assert "bill 1 of fictional-lock: link invoice e1" in first
     assert "the same comes out" in first
+
+
+async def test_rivals_and_the_last_correction_are_told_where_there_are_any(
+    bus: Bus, made: list[Decision], settings: Settings
+) -> None:
+    _, plain = await explained(settings, WS, "1", made[0].id)
+    assert "other bills want it" not in plain
+    assert "all of it together" not in plain
+    wanted = replace(made[0].candidates[0], free=0.5)
+    unusual = replace(made[0], candidates=(wanted,), grounds=replace(made[0].grounds, strangers=-2.0))
+    await bus.publish(subjects.decision(bus.region, WS, unusual.key), unusual, stream=bus.topology.decisions)
+    _, told = await explained(settings, WS, "1")
+    (rivals,) = (line for line in told.splitlines() if "other bills want it" in line)
+    (corrected,) = (line for line in told.splitlines() if "all of it together" in line)
+    assert "-0.69" in rivals
+    assert f"{-2 * weights().temper.strangers:+.2f}" in corrected
 
 
 async def test_what_does_not_come_out_again_is_told(bus: Bus, made: list[Decision], settings: Settings) -> None:

@@ -1,16 +1,18 @@
 """Laws of the decision, whatever the bills and entries are."""
 
 import random
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.messages import Entry, Policy, Record, Ref
 from services.scorer.matching.decide import EVIDENCE
+from services.scorer.matching.model import OTHER_COMPANY, Habits
 from services.scorer.matching.ranking import Ranking, Scored
 from tests.scorer.cases import MAY, bill, books, decided, invoice, key, outcome, payment, vendor, verdicts
 
@@ -61,6 +63,15 @@ def worlds(draw: st.DrawFn) -> tuple[list[Record], list[Entry]]:
     return vendors + records, entries
 
 
+LATE = st.floats(0.0, 3.3)
+UNUSUAL = st.builds(
+    lambda late, strangers: Habits(strangers=strangers, damage=((0.0,) * 4, (0.0,) * 4, (late, 0.0, 0.0, 0.0))),
+    LATE,
+    st.floats(-3.0, 0.0),
+)
+"""Workspaces in which dates suffer and strangers share amounts."""
+
+
 def idents(records: list[Record]) -> list[str]:
     return [record.id for record in records if record.kind == "bill"]
 
@@ -84,11 +95,11 @@ def test_the_bounds_of_batches_do_not_matter(world: tuple[list[Record], list[Ent
         assert verdicts(found, ident)[ident] == together[ident]
 
 
-@QUICK
-@given(world=worlds())
-def test_an_entry_is_linked_once(world: tuple[list[Record], list[Entry]]) -> None:
+@settings(max_examples=300, deadline=None)
+@given(world=worlds(), usual=st.none() | UNUSUAL, auto=st.floats(0.6, 0.99))
+def test_an_entry_is_linked_once(world: tuple[list[Record], list[Entry]], usual: Habits | None, auto: float) -> None:
     linked: list[str] = []
-    for verdict in verdicts(books(*world)).values():
+    for verdict in verdicts(books(*world, usual=usual, policy=Policy(auto=auto))).values():
         if verdict.action == "link":
             assert verdict.entry is not None
             linked += [verdict.entry.id, *verdict.entry.matched]
@@ -111,10 +122,12 @@ def test_what_was_posted_meanwhile_changes_no_other_decision(world: tuple[list[R
 
 
 @QUICK
-@given(world=worlds(), auto=st.floats(0.6, 0.99), margin=st.floats(0.0, 0.3))
-def test_links_keep_to_the_policy(world: tuple[list[Record], list[Entry]], auto: float, margin: float) -> None:
+@given(world=worlds(), auto=st.floats(0.6, 0.99), margin=st.floats(0.0, 0.3), usual=st.none() | UNUSUAL)
+def test_links_keep_to_the_policy(
+    world: tuple[list[Record], list[Entry]], auto: float, margin: float, usual: Habits | None
+) -> None:
     policy = Policy(auto=auto, review=0.55, margin=margin)
-    for verdict in verdicts(books(*world, policy=policy)).values():
+    for verdict in verdicts(books(*world, policy=policy, usual=usual)).values():
         if verdict.action != "link":
             continue
         assert verdict.entry is not None
@@ -128,6 +141,41 @@ def test_links_keep_to_the_policy(world: tuple[list[Record], list[Entry]], auto:
         for other in others:
             if other.score >= policy.review:
                 assert best.score - other.score >= margin - 1e-4
+
+
+@pytest.mark.parametrize("auto, late", [(0.65, 1.85), (0.6, 2.0), (0.85, 3.0)])
+def test_of_two_bills_that_want_an_entry_alike_none_gets_it_however_late_documents_are(
+    auto: float, late: float
+) -> None:
+    usual = Habits(damage=((0.0,) * 4, (0.0,) * 4, (late, 0.0, 0.0, 0.0)))
+    days = (MAY, MAY + timedelta(days=2), MAY - timedelta(days=61))
+    series = [bill(str(number), number=None, due_on=None, issued_on=day) for number, day in enumerate(days, start=1)]
+    entries = [invoice(number=None, issued_on=MAY + timedelta(days=1))]
+    found = verdicts(books([vendor(), *series], entries, usual=usual, policy=Policy(auto=auto)), "1", "2")
+    assert [verdict.candidates[0].free < 0.6 for verdict in found.values()] == [True, True]
+    assert {verdict.action for verdict in found.values()} == {"review"}
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0, 2.0, 3.3])
+def test_no_habit_lifts_a_veto(late: float) -> None:
+    usual = Habits(damage=((0.0,) * 4, (0.0,) * 4, (late, 0.0, 0.0, 0.0)))
+    series = [bill(str(month), vendor=Ref(id="1", name="Depot 12"), issued_on=date(2026, month, 1)) for month in (3, 5)]
+    other = books([vendor("1", name="Depot 12"), *series], [invoice(counterparty="Depot 14")], usual=usual)
+    for verdict in verdicts(other, "3", "5").values():
+        assert all(one.score <= OTHER_COMPANY for one in verdict.candidates)
+
+
+@QUICK
+@given(world=worlds(), usual=UNUSUAL)
+def test_candidates_stand_in_the_order_of_what_speaks_for_them(
+    world: tuple[list[Record], list[Entry]], usual: Habits
+) -> None:
+    for verdict in verdicts(books(*world, usual=usual)).values():
+        running = [one for one in verdict.candidates if not one.turned_down]
+        contradicts = [0.0 in (one.fields["name"].score, one.fields["reference"].score) for one in running]
+        if not any(contradicts):
+            stakes = [one.alone / (1 - one.alone) * one.free for one in running if one.alone < 1]
+            assert stakes == sorted(stakes, reverse=True)
 
 
 @QUICK

@@ -11,9 +11,10 @@ from common import codec
 from common.messages import Decision, Entry, Policy, Record
 from services.scorer.matching import decisions
 from services.scorer.matching.decisions import decision_on
+from services.scorer.matching.model import Habits
 from services.scorer.matching.reproduce import differences
 from tests.scorer.cases import NOON, bill, books, decided, invoice, key, vendor, verdicts
-from tests.scorer.test_laws import worlds
+from tests.scorer.test_laws import UNUSUAL, worlds
 
 
 def stored(record: Record, *entries: Entry, policy: Policy | None = None) -> Decision:
@@ -28,14 +29,20 @@ def test_ids_are_those_of_the_standard(name: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(world=worlds(), auto=st.floats(0.6, 0.99), blocked=st.booleans(), linked=st.booleans())
+@given(
+    world=worlds(),
+    auto=st.floats(0.6, 0.99),
+    blocked=st.booleans(),
+    linked=st.booleans(),
+    usual=st.none() | UNUSUAL,
+)
 def test_every_decision_is_reproduced(
-    world: tuple[list[Record], list[Entry]], auto: float, blocked: bool, linked: bool
+    world: tuple[list[Record], list[Entry]], auto: float, blocked: bool, linked: bool, usual: Habits | None
 ) -> None:
     policy = Policy(auto=auto, blocked_vendors=("1",) if blocked else (), amount_cap=Decimal(1000))
     records = {record.id: record for record in world[0] if record.kind == "bill"}
     claims = {"invoice-i1": key("1"), "transaction-t2": key("2")} if linked else {}
-    for ident, verdict in verdicts(books(*world, policy=policy, claims=claims)).items():
+    for ident, verdict in verdicts(books(*world, policy=policy, claims=claims, usual=usual)).items():
         decision = decision_on(records[ident], 1, verdict, policy, NOON)
         assert differences(codec.decode(codec.encode(decision), Decision), policy) == []
 

@@ -17,7 +17,7 @@ from services.scorer.matching.model import Floats
 DOUBT = 0.002
 """Share of the labels that are taken to be wrong: so much of a counterpart's weight goes to there being none."""
 RIDGE = 1.0
-"""Pull of the rises towards 0: where data say nothing, a rise is spread evenly over the knots."""
+"""Pull of parameters towards 0, which is what they are where data say nothing."""
 _STEPS, _BARRIERS = 40, (10.0, 1.0, 0.1, 0.01)
 
 
@@ -54,22 +54,20 @@ def stacked(bills: Iterable[Bill]) -> Choices:
     )
 
 
-def likeliest(start: Floats, choices: Choices, sides: Floats, bounds: Floats) -> Floats:
+def likeliest(start: Floats, choices: Choices, sides: Floats, bounds: Floats, ridge: Floats) -> Floats:
     """The parameters under which what is really so is likeliest, of those for which sides @ parameters < bounds.
 
-    The search begins at `start`, for which this holds.
+    The search begins at `start`, for which this holds. `ridge` is how strongly each parameter is pulled towards 0.
     """
     theta = start
     for strength in _BARRIERS:
-        theta = _newton(theta, choices, sides, bounds, strength)
+        theta = _newton(theta, choices, sides, bounds, ridge, strength)
     return theta
 
 
-def _newton(theta: Floats, choices: Choices, sides: Floats, bounds: Floats, strength: float) -> Floats:
+def _newton(theta: Floats, choices: Choices, sides: Floats, bounds: Floats, ridge: Floats, strength: float) -> Floats:
     """The best parameters for one strength of the barrier."""
     design, added, starts, right = choices
-    ridge = np.full(len(theta), RIDGE)
-    ridge[0] = 0.0
 
     def cost(point: Floats) -> float:
         slack = bounds - sides @ point

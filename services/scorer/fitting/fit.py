@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from common.messages import Field
-from services.scorer.fitting.choices import Bill, likeliest, stacked
+from services.scorer.fitting.choices import RIDGE, Bill, likeliest, stacked
 from services.scorer.fitting.competition import offsets, usual
 from services.scorer.fitting.features import NONE, Compared
 from services.scorer.fitting.tempering import tempered
@@ -92,16 +92,17 @@ def fit(worlds: Sequence[Compared], unseen: Sequence[Compared], label: str) -> W
     numbers, so others never have the same name.
     """
     sides, bounds = _constraints()
+    ridge = np.array([0.0] + [RIDGE] * (_PLAN.size - 1))  # nothing is known of the prior beforehand
     theta, weights = _start(), None
     for fitted in range(ROUNDS):
         choices = stacked(bill for world in worlds for bill in _comparable(world, weights, told=fitted <= TOLD))
-        last, theta = theta, likeliest(_start(), choices, sides, bounds)
+        last, theta = theta, likeliest(_start(), choices, sides, bounds, ridge)
         if fitted > TOLD + 1:
             theta = (theta + last) / 2
         bare = _weights(theta)
         common = usual(worlds, bare)
         weights = msgspec.structs.replace(bare, accidents=common.accidents, shares=common.shares)
-    return _named(tempered(unseen, weights or _weights(theta)), label)
+    return _named(tempered(unseen, _named(weights or _weights(theta), label)), label)
 
 
 def _comparable(world: Compared, weights: Weights | None, *, told: bool) -> Iterator[Bill]:

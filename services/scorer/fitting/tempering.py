@@ -6,25 +6,25 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from services.scorer.fitting.choices import Bill, likeliest, stacked
+from services.scorer.fitting.choices import RIDGE, Bill, likeliest, stacked
 from services.scorer.fitting.evaluate import decided
 from services.scorer.fitting.features import NONE, Compared
 from services.scorer.matching.decide import odds
 from services.scorer.matching.habits import habits
 from services.scorer.matching.model import Floats, Weights
-from services.scorer.matching.temper import Steps, Temper
+from services.scorer.matching.temper import LATEST, Steps, Temper
 
 KNOTS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 """The log-odds between which the correction of the whole bends: from 5 to 95 per cent."""
-_LATEST = 2.0
-"""By how much more usual than elsewhere late documents may be before the correction is held back to keep order."""
+_KEPT = 0.05
+"""The least that is left of a difference of log-odds, so that the correction turns no two candidates round."""
 
 
 def tempered(worlds: Sequence[Compared], weights: Weights) -> Weights:
     """The weights, which correct nothing yet, with what corrects them best in these worlds."""
     sides, bounds = _keeping_order()
     choices = stacked(bill for world in worlds for bill in _correctable(world, weights))
-    theta = likeliest(np.zeros(sides.shape[1]), choices, sides, bounds)
+    theta = likeliest(np.zeros(sides.shape[1]), choices, sides, bounds, np.full(sides.shape[1], RIDGE))
     single, series = np.split(theta[1:], 2)
     found = Temper(round(float(theta[0]), 3), _steps(single), _steps(series))
     return msgspec.structs.replace(weights, temper=found)
@@ -54,14 +54,14 @@ def _correctable(world: Compared, weights: Weights) -> Iterator[Bill]:
 
 
 def _keeping_order() -> tuple[Floats, Floats]:
-    """Rows and bounds of what must hold of a correction: it turns no two candidates round, however late books are."""
+    """Rows and bounds of what must hold of a correction: greater log-odds stay greater, however late documents are."""
     size = 1 + 2 * len(KNOTS)
     sides: list[Floats] = []
     bounds: list[float] = []
     for first in (1, 1 + len(KNOTS)):
         for at, (low, high) in enumerate(pairwise(KNOTS), start=first):
             side = np.zeros(size)
-            side[at], side[at + 1] = _LATEST, -_LATEST
+            side[at], side[at + 1] = LATEST, -LATEST
             sides.append(side)
-            bounds.append(high - low)
+            bounds.append((1 - _KEPT) * (high - low))
     return np.array(sides), np.array(bounds)

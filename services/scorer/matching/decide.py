@@ -65,6 +65,11 @@ class Standing(msgspec.Struct, frozen=True):
         return self.scores["reference"] == 0.0
 
     @property
+    def contradicts(self) -> bool:
+        """Whether numbers in the names, or the invoice numbers, say that it is not."""
+        return 0.0 in (self.scores["name"], self.scores["reference"])
+
+    @property
     def agreeing(self) -> tuple[Field, ...]:
         """The fields besides currency that speak for it."""
         return tuple(
@@ -156,10 +161,10 @@ class _Choosing:
     all_odds: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stakes = {one.key: self.tempered(one.stake) for one in self.case.candidates}
+        self.stakes = {one.key: self.tempered(one, one.stake) for one in self.case.candidates}
         running = (self.stakes[one.key] for one in self.case.candidates if not one.turned_down)
         self.all_odds = 1 + self.case.rest + sum(running)
-        self.ranked = sorted(self.case.candidates, key=lambda one: -self.likelihood(one))
+        self.ranked = sorted(self.case.candidates, key=lambda one: (-self.likelihood(one), -one.stake))
 
     def choice(self) -> Choice:
         case = self.case
@@ -178,24 +183,24 @@ class _Choosing:
         """The probability that Qonto holds the document."""
         return 1 - 1 / self.all_odds
 
-    def tempered(self, odds: float) -> float:
-        """The odds of a candidate as they should be here."""
-        return self.weights.tempered(odds, recurs=self.case.recurs)
+    def tempered(self, one: Standing, odds: float) -> float:
+        """Odds of a candidate as they should be here."""
+        return self.weights.tempered(odds, recurs=self.case.recurs, contradicts=one.contradicts)
 
     def likelihood(self, one: Standing) -> float:
         """The probability that it is this one; of one that was turned down, had it not been."""
         stake = self.stakes[one.key]
         return stake / (self.all_odds + stake if one.turned_down else self.all_odds)
 
-    def alone(self, one: Standing) -> float:
+    def fits(self, one: Standing) -> float:
         """The probability that it is this one, were there no other entries and bills."""
-        fits = self.tempered(one.odds)
-        return fits / (1 + fits)
+        found = self.tempered(one, one.odds)
+        return found / (1 + found)
 
     def unrivalled(self, one: Standing) -> float:
         """The probability that it is this one, did no other bill want it."""
-        fits = self.tempered(one.odds)
-        return fits / (self.others(one) + fits)
+        found = self.tempered(one, one.odds)
+        return found / (self.others(one) + found)
 
     def others(self, one: Standing) -> float:
         """The odds of everything but this one."""
@@ -224,6 +229,8 @@ class _Choosing:
             return False
         if one.claimed:
             return unrivalled >= review
+        if one.stake / (1 + one.stake) < auto <= likelihood:
+            return True  # an entry that others want needs more than the correction
         return likelihood < auto <= unrivalled or likelihood < review <= unrivalled
 
     def _held(self, best: Standing) -> tuple[str, str] | None:
@@ -237,14 +244,14 @@ class _Choosing:
         if amount is not None and amount < model.AGREES:
             if case.remittance is not None:
                 return "remittance", case.remittance
-            if self.alone(best) >= policy.auto:
+            if self.fits(best) >= policy.auto:
                 return "other amount", because(best)
-        if self.alone(best) >= policy.auto and self._of_another_day(best):
+        if self.fits(best) >= policy.auto and self._of_another_day(best):
             return "other date", because(best)
         second = next((one for one in self.ranked if one.key != best.key and not one.turned_down), None)
         likelihood, next_best = self.likelihood(best), self.likelihood(second) if second else 0.0
         near = next_best >= policy.review and likelihood - next_best < policy.margin
-        if second is not None and (near or likelihood < policy.auto <= self.alone(best)):
+        if second is not None and (near or likelihood < policy.auto <= self.fits(best)):
             fits = f"{second.kind} {second.entry} fits nearly as well"
             return "near tie", f"{fits} ({per_cent(likelihood)} and {per_cent(next_best)})"
         if likelihood < policy.auto:
@@ -286,7 +293,7 @@ class _Choosing:
 
         What it takes is less than for a new link: what is usual in a workspace changes, and what was linked stays.
         """
-        fits = self.alone(linked) if linked is not None else 0.0
+        fits = self.fits(linked) if linked is not None else 0.0
         if linked is None or fits < self.policy.review:
             return self._review(
                 linked, "changed", f"the bill no longer fits the entry it was linked to ({per_cent(fits)})"
@@ -336,8 +343,9 @@ class _Choosing:
         names = [name for name in _ORDER if (best.scores[name] or 0.0) < 1.0]
         better: list[dict[Field, float | None]] = [{**best.scores, name: 1.0} for name in names]
         alone = self.weights.probabilities(better, same_identity=best.same_identity, recurs=self.case.recurs)
-        for name, probability in zip(names, alone, strict=True):
-            stake = self.tempered(odds(probability) * best.free)
+        for name, scores, probability in zip(names, better, alone, strict=True):
+            found = msgspec.structs.replace(best, scores=scores)
+            stake = self.tempered(found, odds(probability) * best.free)
             if stake / (others + stake) >= self.policy.auto:
                 return f"would have linked had the {name} matched"
         return None

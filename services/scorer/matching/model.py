@@ -136,9 +136,13 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             worths[field] = _shifted(self.worths[field], LEVELS[field], shifts)
         return msgspec.structs.replace(self, habits=habits, worths=worths)
 
-    def tempered(self, odds: float, *, recurs: bool) -> float:
-        """The odds of a candidate as they should be in a workspace with these habits."""
-        return self.temper.odds(odds, strangers=self.habits.strangers, late=self.habits.late, recurs=recurs)
+    def tempered(self, odds: float, *, recurs: bool, contradicts: bool = False) -> float:
+        """The odds of a candidate as they should be in a workspace with these habits.
+
+        One whose number or name contradicts the bill's is never made likelier, so it stays below what it is held to.
+        """
+        found = self.temper.odds(odds, strangers=self.habits.strangers, late=self.habits.late, recurs=recurs)
+        return min(found, odds) if contradicts else found
 
     def worth(self, field: Field, score: float | None) -> float:
         """The log-odds of a field's score; 0 where one side does not say."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from common.messages import Entry, EntryKind, Field
 from services.scorer.matching import compare, model, names
 from services.scorer.matching.books import Books
-from services.scorer.matching.compare import Compared
+from services.scorer.matching.compare import NAME, REFERENCE, Compared
+from services.scorer.matching.decide import odds
 from services.scorer.matching.facts import Facts, of_entry, payments_of
 from services.scorer.matching.index import Pairs, Query, query
 from services.scorer.matching.model import FIELDS, Flags, Floats, Weights
@@ -45,6 +46,11 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     def kind(self) -> EntryKind:
         """What of Qonto it is."""
         return kind_of(self.key)
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether numbers in the names, or the invoice numbers, say that it is not."""
+        return 0.0 in (self.scores[NAME], self.scores[REFERENCE])
 
     @property
     def named(self) -> dict[Field, float | None]:
@@ -97,6 +103,12 @@ class Ranking:
         if key not in self._queries:
             self._queries[key] = query(self._books.facts_of(key))
         return self._queries[key]
+
+    def fits(self, key: str, scored: Scored) -> float:
+        """The probability that a bill and its candidate are one document, were there no others, in these books."""
+        recurs, contradicts = self._books.recurs(key), scored.contradicts
+        found = self._weights.tempered(odds(scored.alone), recurs=recurs, contradicts=contradicts)
+        return found / (1 + found)
 
     def entry(self, key: str) -> Entry:
         """An entry, unpacked once."""

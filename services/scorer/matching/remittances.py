@@ -11,6 +11,7 @@ from services.scorer.matching.books import Books
 from services.scorer.matching.compare import AMOUNT
 from services.scorer.matching.postings import Numbers
 from services.scorer.matching.ranking import Ranking, Scored
+from services.scorer.matching.rivals import CONTESTABLE
 from services.scorer.matching.sums import Item, covered_by, covers_bills, instalments
 
 _EARLY, _LATE = timedelta(days=10), timedelta(days=90)
@@ -59,7 +60,7 @@ class Remittances:
     def _find_rivals(self, payments: Iterable[str]) -> None:
         fresh = sorted(one for one in payments if one not in self._rivals)
         self._rivals |= zip(fresh, self._wanted_by(fresh), strict=True)
-        self._ranking.reaching([(bill, one) for one in fresh for bill in self._rivals[one]], self._books.policy.review)
+        self._ranking.reaching([(bill, one) for one in fresh for bill in self._rivals[one]], CONTESTABLE)
 
     def _fit(self, bills: Numbers, payments: Numbers) -> NDArray[np.bool_]:
         """Whether a payment is of a bill's days and in its currency, for each pair of rows."""
@@ -94,7 +95,7 @@ class Remittances:
     def needless(self, key: str) -> bool:
         """Whether an entry of the bill's own is as good as found, for the whole of its amount."""
         ranked = self._ranking.of(key)
-        return bool(ranked) and self._whole(ranked[0])
+        return bool(ranked) and self._whole(key, ranked[0])
 
     def _open(self, key: str, payments: Sequence[str]) -> Iterable[Item]:
         """Those of the payments that are no other bill's."""
@@ -106,13 +107,14 @@ class Remittances:
 
     def _wants(self, bill: str, payment: str) -> bool:
         """Whether a payment is as good as another bill's own."""
-        theirs = self._ranking.candidate(bill, payment, least=self._books.policy.review)
-        return theirs is not None and self._whole(theirs)
+        theirs = self._ranking.candidate(bill, payment, least=CONTESTABLE)
+        return theirs is not None and self._whole(bill, theirs)
 
-    def _whole(self, scored: Scored) -> bool:
+    def _whole(self, key: str, scored: Scored) -> bool:
         """Whether a candidate is likely, and for the whole of the amount."""
         amount = scored.scores[AMOUNT]
-        return scored.alone >= self._books.policy.review and (amount is None or amount >= model.AGREES)
+        likely = self._ranking.fits(key, scored) >= self._books.policy.review
+        return likely and (amount is None or amount >= model.AGREES)
 
     def _others(self, key: str) -> Iterable[Item]:
         """The supplier's other bills of these weeks that no entry was found for."""

@@ -6,14 +6,17 @@ alike. What remains wrong there is measured and taken back, as Platt does for ot
 for support vector machines", 1999), in proportion to what is usual in the workspace. A bill's candidates stay in order.
 """
 
-from functools import lru_cache
 from itertools import pairwise
 from math import exp, isfinite, log
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+LATEST = 2.0
+"""By how much more usual than elsewhere late documents are in the worst books that were looked at: what is beyond it is
+corrected as if it were this."""
+_MOST = 8.0
+"""Log-odds that no unit may add or take away."""
 Steps = tuple[tuple[float, float], ...]
 """Log-odds, rising, each with what is added to them; straight lines between them, and the same beyond the ends."""
 
@@ -30,26 +33,24 @@ class Temper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     series: Steps = ((0.0, 0.0),)
 
     def __post_init__(self) -> None:
-        if not isfinite(self.strangers):
-            raise ValueError(f"temper.strangers is {self.strangers}; it must be a finite number")
+        if not isfinite(self.strangers) or abs(self.strangers) > _MOST:
+            raise ValueError(f"temper.strangers is {self.strangers}; it must lie between -{_MOST:g} and {_MOST:g}")
         for what, steps in (("single", self.single), ("series", self.series)):
             if not steps or not all(isfinite(number) for step in steps for number in step):
                 raise ValueError(f"temper.{what} must have pairs of finite numbers")
             if any(low >= high for (low, _), (high, _) in pairwise(steps)):
                 raise ValueError(f"temper.{what} must have log-odds that rise")
+            if any(abs(added) > _MOST for _, added in steps):
+                raise ValueError(f"temper.{what} must add between -{_MOST:g} and {_MOST:g}")
+            if any(low + LATEST * less >= high + LATEST * more for (low, less), (high, more) in pairwise(steps)):
+                raise ValueError(f"temper.{what} must leave greater log-odds greater")
 
     def odds(self, odds: float, *, strangers: float, late: float, recurs: bool) -> float:
-        """The odds that should be given instead of these; greater ones never get less."""
-        if odds <= 0.0:
-            return 0.0
-        logit = log(odds) + self.strangers * strangers
+        """The odds that should be given instead of these; greater ones stay greater."""
+        if odds <= 0.0 or not (strangers or late):
+            return odds
+        added = self.strangers * strangers
         if late:
-            logit += float(np.interp(logit, *_added(self.series if recurs else self.single, late)))
-        return exp(logit)
-
-
-@lru_cache(maxsize=128)
-def _added(steps: Steps, times: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """So many times what the steps add; where that would turn two of them round, both come to the same."""
-    at, added = np.array(steps).T
-    return at, np.maximum.accumulate(at + times * added) - at
+            at, each = zip(*(self.series if recurs else self.single), strict=True)
+            added += min(late, LATEST) * float(np.interp(log(odds), at, each))
+        return odds * exp(added)
