@@ -139,24 +139,22 @@ class Tables:
         """What is told by the row that is `at` this place among the bytes of many."""
         known = _PACKED.unpack_from(rows, at * _PACKED.size)
         first, second, first_currency, second_currency, net, net_currency, about, about_currency = known[:8]
+        exact = (first_currency, first), (second_currency, second)
         vat, iban, *names = known[13 : 15 + NAMES]
         numbered, payment = known[-4:-2]
         text, name = self._texts.value, self.names.value
         return Told(
             tuple([name(one) for one in names if one]),
             (
-                self._amounts((first_currency, first), (second_currency, second)),
-                self._amounts((net_currency, net)),
-                self._amounts((about_currency, about)),
+                {(text(currency), amount) for currency, amount in exact if amount},
+                {(text(net_currency), net)} if net else set(),
+                {(text(about_currency), about)} if about else set(),
             ),
             text(vat) if vat else None,
             text(iban) if iban else None,
             numbered,
             payment,
         )
-
-    def _amounts(self, *known: tuple[int, int]) -> Amounts:
-        return {(self._texts.value(currency), amount) for currency, amount in known if amount}
 
 
 def whole(facts: Facts) -> Whole:
