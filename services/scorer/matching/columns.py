@@ -174,4 +174,4 @@ def steps(amount: Decimal) -> int | None:
 
 
 def _traits(number: Reference) -> list[int]:
-    return [hash(trait) & _BITS if trait else 0 for trait in traits(number)]
+    return [hash(trait) & _BITS for trait in traits(number)]  # 0 for ""

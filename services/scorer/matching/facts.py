@@ -125,7 +125,7 @@ def of_entry(entry: Entry) -> Facts:
         exact=tuple(exact),
         net=net,
         about=(),
-        currencies=frozenset(currency for currency, _ in exact) or _only(entry.currency),
+        currencies=frozenset([currency for currency, _ in exact]) or _only(entry.currency),
         since=when,
         until=when if payment else entry.due_on,
         number=None if payment else reference(entry.number),

@@ -148,10 +148,13 @@ class Index:
         Many at once take less than each by itself. What cannot be told raises before anything is changed.
         """
         told = {facts.key: (facts, amounts := whole(facts), self.tables.row(facts, amounts)) for facts in documents}
-        filed = [one for one in told.values() if not self._filed_already(one[0], one[2])]
-        for facts, *_ in filed:
-            self.remove(facts.key)
-        first = len(self._keys)
+        for key in [key for key in told if key in self._row_of]:
+            facts, _, row = told[key]
+            if self._filed_already(facts, row):
+                del told[key]
+            else:
+                self.remove(key)
+        filed, first = told.values(), len(self._keys)
         if first + len(filed) > len(self.rows):
             self._make_room(max(2 * len(self.rows), first + len(filed)))
         self._write(first, b"".join([row for *_, row in filed]))
@@ -221,9 +224,9 @@ class Index:
         return (np.array(documents, np.int64)[which] << 32) | rows, which
 
     def _filed_already(self, facts: Facts, row: bytes) -> bool:
-        """Whether a document stands where these facts would be filed; it is told anew there."""
-        known = self._row_of.get(facts.key)
-        if known is None or self._texts[known] != facts.text:
+        """Whether a known document stands where these facts would be filed; it is told anew there."""
+        known = self._row_of[facts.key]
+        if self._texts[known] != facts.text:
             return False
         begin = known * ROW.itemsize
         if self._bytes[begin : begin + FILED_BY] != row[:FILED_BY]:
