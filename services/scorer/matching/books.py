@@ -168,17 +168,11 @@ class Books:
 
     def _take_bills(self, bills: Mapping[str, Record]) -> None:
         """Bills by key as they are now; nothing is taken of them if one raises."""
-        told: dict[str, Facts] = {}
-        suppliers: dict[tuple[str, str | None], Supplier] = {}
-        for key, record in bills.items():
-            bill = record.body
-            if record.deleted or not isinstance(bill, Bill):
-                continue
-            called = _vendor(record, bill), bill.vendor.name
-            supplier = suppliers.get(called)
-            if supplier is None:
-                supplier = suppliers[called] = self._supplier(*called)
-            told[key] = facts.of_bill(key, bill, supplier, self.home_currency)
+        told = {
+            key: facts.of_bill(key, bill, self._supplier(_vendor(record, bill), bill.vendor.name), self.home_currency)
+            for key, record in bills.items()
+            if not record.deleted and isinstance(bill := record.body, Bill)
+        }
         known = self._bill_facts
         self.bill_index.add([found for key, found in told.items() if known.get(key) != found])
         for key, record in bills.items():
@@ -208,7 +202,7 @@ class Books:
     def _supplier(self, vendor: str, called: str | None) -> Supplier:
         """A supplier as some bills call it."""
         aliases, identities = self.memory.aliases(vendor), self.memory.identity(vendor)
-        return facts.supplier(called, self.vendors.get(vendor), sorted(aliases), sorted(identities))
+        return facts.supplier(called, self.vendors.get(vendor), aliases, identities)
 
     def _refresh_bills_of(self, vendor: str) -> None:
         self._take_bills({key: self.bills[key] for key in self._dealings.of(vendor)})

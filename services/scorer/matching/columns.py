@@ -5,10 +5,9 @@ a number that only equal texts share. 0 means that the document does not say.
 """
 
 import struct
-from collections.abc import Hashable
-from datetime import date
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,9 @@ NAMES = 6
 """Names of one document that are compared; the first ones count."""
 SCALE = 10_000
 """Steps in one unit of a currency."""
-_UNNAMED = (0,) * NAMES
+_UNSAID, _UNNUMBERED, _UNNAMED = (0,) * 2, (0,) * 5, (0,) * NAMES
+_BITS = 2**31 - 1
+"""Those of a text's hash that are kept."""
 _MOST = 2**61
 """Amounts from which on a document counts as silent about them: no account holds as much."""
 
@@ -56,38 +57,31 @@ _PACKED = struct.Struct(f"=2q 2i q i q i 5i i i {NAMES}i 2i i i ? ? ? ?")
 FILED_BY = int(ROW.fields["currencies"][1]) if ROW.fields else 0
 """Bytes of a row, from its first, that say where a document is filed."""
 
+Stated = Sequence[tuple[str, int]]
+"""Currencies, and whole steps of them, in order."""
+Whole = tuple[Stated, Stated, Stated]
+"""A document's amounts (exact, net, about) in whole steps."""
 Amounts = set[tuple[str, int]]
 """Currencies, and whole steps of them."""
 Rows = NDArray[np.void]
 """Rows of the shape ROW."""
 
 
-class Interned(Generic[T]):
-    """Numbers for values, from 1 on, equal ones alike."""
+class Interned(dict[T, int]):
+    """Numbers for values, from 1 on, equal ones alike; one that was never asked for gets the next."""
 
     def __init__(self) -> None:
-        self._numbers: dict[T, int] = {}
+        super().__init__()
         self._values: list[T] = []
 
-    def number(self, value: T) -> int:
-        """The value's number."""
-        number = self._numbers.get(value)
-        if number is None:
-            self._values.append(value)
-            number = self._numbers[value] = len(self._values)
+    def __missing__(self, value: T) -> int:
+        self._values.append(value)
+        number = self[value] = len(self._values)
         return number
 
     def value(self, number: int) -> T:
         """What a number stands for."""
         return self._values[number - 1]
-
-
-class Whole(NamedTuple):
-    """A document's amounts (exact, net, about) in whole steps."""
-
-    exact: list[tuple[str, int]]
-    net: list[tuple[str, int]]
-    about: list[tuple[str, int]]
 
 
 class Told(NamedTuple):
@@ -110,34 +104,31 @@ class Tables:
 
     def row(self, facts: Facts, amounts: Whole) -> bytes:
         """A document and its amounts as a row of the shape ROW."""
-        number = self._texts.number
-        first_currency, first, second_currency, second = 0, 0, 0, 0
-        if amounts.exact:
-            first_currency, first = number(amounts.exact[0][0]), amounts.exact[0][1]
-            if len(amounts.exact) > 1:
-                second_currency, second = number(amounts.exact[1][0]), amounts.exact[1][1]
-        net_currency, net = (number(amounts.net[0][0]), amounts.net[0][1]) if amounts.net else (0, 0)
-        about_currency, about = (number(amounts.about[0][0]), amounts.about[0][1]) if amounts.about else (0, 0)
-        one, other, *_ = (*sorted([number(currency) for currency in facts.currencies]), 0, 0)
-        names = [self.names.number(name) for name in facts.names[:NAMES]]
+        texts, (exact, net, about) = self._texts, amounts
+        first_currency, first = (texts[exact[0][0]], exact[0][1]) if exact else _UNSAID
+        second_currency, second = (texts[exact[1][0]], exact[1][1]) if len(exact) > 1 else _UNSAID
+        net_currency, without_tax = (texts[net[0][0]], net[0][1]) if net else _UNSAID
+        about_currency, converted = (texts[about[0][0]], about[0][1]) if about else _UNSAID
+        names = [self.names[name] for name in facts.names[:NAMES]]
+        currencies = sorted([texts[currency] for currency in facts.currencies])
         return _PACKED.pack(
             first,
             second,
             first_currency,
             second_currency,
-            net,
+            without_tax,
             net_currency,
-            about,
+            converted,
             about_currency,
-            *_traits(facts.number),
-            number(facts.vat) if facts.vat else 0,
-            number(facts.iban) if facts.iban else 0,
+            *(_traits(facts.number) if facts.number else _UNNUMBERED),
+            texts[facts.vat] if facts.vat else 0,
+            texts[facts.iban] if facts.iban else 0,
             *names,
             *_UNNAMED[len(names) :],
-            one,
-            other,
-            _day(facts.since),
-            _day(facts.until),
+            *currencies,
+            *_UNSAID[len(currencies) :],
+            facts.since.toordinal() if facts.since else 0,
+            facts.until.toordinal() if facts.until else 0,
             facts.number is not None,
             facts.payment,
             bool(facts.matched),
@@ -148,15 +139,16 @@ class Tables:
         """What is told by the row that is `at` this place among the bytes of many."""
         known = _PACKED.unpack_from(rows, at * _PACKED.size)
         first, second, first_currency, second_currency, net, net_currency, about, about_currency = known[:8]
+        exact = (first_currency, first), (second_currency, second)
         vat, iban, *names = known[13 : 15 + NAMES]
         numbered, payment = known[-4:-2]
         text, name = self._texts.value, self.names.value
         return Told(
             tuple([name(one) for one in names if one]),
             (
-                self._amounts((first_currency, first), (second_currency, second)),
-                self._amounts((net_currency, net)),
-                self._amounts((about_currency, about)),
+                {(text(currency), amount) for currency, amount in exact if amount},
+                {(text(net_currency), net)} if net else set(),
+                {(text(about_currency), about)} if about else set(),
             ),
             text(vat) if vat else None,
             text(iban) if iban else None,
@@ -164,16 +156,14 @@ class Tables:
             payment,
         )
 
-    def _amounts(self, *known: tuple[int, int]) -> Amounts:
-        return {(self._texts.value(currency), amount) for currency, amount in known if amount}
-
 
 def whole(facts: Facts) -> Whole:
     """A document's amounts in whole steps; of those beyond all measure nobody says anything."""
-    return Whole(_stepped(facts.exact), _stepped(facts.net), _stepped(facts.about))
+    exact, net, about = facts.exact, facts.net, facts.about
+    return _stepped(exact), _stepped(net) if net else (), _stepped(about) if about else ()
 
 
-def _stepped(amounts: tuple[Money, ...]) -> list[tuple[str, int]]:
+def _stepped(amounts: tuple[Money, ...]) -> Stated:
     return [(currency, there) for currency, amount in amounts if (there := steps(amount)) is not None]
 
 
@@ -183,11 +173,5 @@ def steps(amount: Decimal) -> int | None:
     return round(amount * SCALE) if within else None
 
 
-def _day(day: date | None) -> int:
-    return 0 if day is None else day.toordinal()
-
-
-def _traits(number: Reference | None) -> tuple[int, ...]:
-    if number is None:
-        return 0, 0, 0, 0, 0
-    return tuple([hash(trait) % 2**31 if trait else 0 for trait in traits(number)])
+def _traits(number: Reference) -> list[int]:
+    return [hash(trait) & _BITS for trait in traits(number)]  # 0 for ""

@@ -38,9 +38,9 @@ class Dealings:
         self._known[key] = now
         bills = self._vendors[vendor]
         bills.keys.add(key)
-        insort(bills.entered, entered)
+        _put(bills.entered, entered)
         if paid:
-            insort(bills.paid, entered)
+            _put(bills.paid, entered)
 
     def drop(self, key: str) -> None:
         """A bill that is gone; one that was never there is fine."""
@@ -68,3 +68,11 @@ class Dealings:
         count = bisect_left(bills.entered, entered)
         since = bills.entered[0][0].date() if count else None
         return History(count, bisect_left(bills.paid, entered), since)
+
+
+def _put(known: list[Entered], one: Entered) -> None:
+    """Put it in its place among these, which is mostly the end: bills come about in the order they were entered."""
+    if known and one < known[-1]:
+        insort(known, one)
+    else:
+        known.append(one)

@@ -1,6 +1,5 @@
 """What can be compared of a bill and of an entry, side by side in one shape."""
 
-from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -71,17 +70,18 @@ class Supplier(NamedTuple):
     iban: str | None
 
 
+@lru_cache(maxsize=_SUPPLIERS)
 def supplier(
-    called: str | None, vendor: Vendor | None, aliases: Sequence[str] = (), identities: Sequence[str] = ()
+    called: str | None, vendor: Vendor | None, aliases: frozenset[str] = _NONE, identities: frozenset[str] = _NONE
 ) -> Supplier:
     """A supplier as a bill calls it, with the other names that its vendor record adds.
 
     `aliases` and `identities` (VAT numbers and IBANs) are what people confirmed of it.
     """
     known = (called, *((vendor.name, vendor.company_name, vendor.print_name) if vendor else ()))
-    vats, ibans = ([one for one in map(read, identities) if one] for read in (_vat, _iban))
+    vats, ibans = ([one for one in map(read, sorted(identities)) if one] for read in (_vat, _iban))
     vat = _vat(vendor.tax_identifier if vendor else None) or next(iter(vats), None)
-    return Supplier(_names((*known, *aliases)), vat, next(iter(ibans), None))
+    return Supplier(_names((*known, *sorted(aliases))), vat, next(iter(ibans), None))
 
 
 def of_bill(key: str, bill: Bill, supplier: Supplier, home: str | None = None) -> Facts:
@@ -125,7 +125,7 @@ def of_entry(entry: Entry) -> Facts:
         exact=tuple(exact),
         net=net,
         about=(),
-        currencies=frozenset(currency for currency, _ in exact) or _only(entry.currency),
+        currencies=frozenset([currency for currency, _ in exact]) or _only(entry.currency),
         since=when,
         until=when if payment else entry.due_on,
         number=None if payment else reference(entry.number),

@@ -75,13 +75,11 @@ def survey(books: Books, weights: Weights) -> Sample:
     ranking.rank(keys)
     rivals = Rivals(books, ranking)
     pairs = [(number, key, scored) for number, key in enumerate(keys) for scored in ranking.of(key)]
-    scores = np.full((len(pairs), model.COLUMNS), np.nan)
-    for row, (_, key, scored) in enumerate(pairs):
-        more = 1.0 if scored.same_identity else None, 1.0 if books.recurs(key) else None
-        scores[row] = np.array((*scored.scores, *more), dtype=np.float64)
+    recurs = [1.0 if books.recurs(key) else None for key in keys]
+    scores = [(*one.scores, 1.0 if one.same_identity else None, recurs[number]) for number, _, one in pairs]
     bills = np.array([number for number, _, _ in pairs], np.int64)
     free = rivals.unclaimed([(key, scored) for _, key, scored in pairs])
-    return Sample(len(keys), bills, scores, np.array(free, np.float64))
+    return Sample(len(keys), bills, np.array(scores, np.float64).reshape(-1, model.COLUMNS), np.array(free, np.float64))
 
 
 def estimate(found: Sample, weights: Weights) -> Habits:

@@ -8,13 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, count
 from math import floor, log
 from typing import NamedTuple
 
 import numpy as np
 
-from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Amounts, Rows, Tables, Whole, whole
+from services.scorer.matching.columns import FILED_BY, NAMES, ROW, Amounts, Rows, Stated, Tables, Whole, whole
 from services.scorer.matching.facts import Facts
 from services.scorer.matching.names import Name
 from services.scorer.matching.postings import Numbers, Postings, distinct
@@ -148,28 +148,25 @@ class Index:
         Many at once take less than each by itself. What cannot be told raises before anything is changed.
         """
         told = {facts.key: (facts, amounts := whole(facts), self.tables.row(facts, amounts)) for facts in documents}
-        filed = [one for one in told.values() if not self._filed_already(one[0], one[2])]
-        for facts, *_ in filed:
-            self.remove(facts.key)
-        first = len(self._keys)
+        for key in [key for key in told if key in self._row_of]:
+            facts, _, row = told[key]
+            if self._filed_already(facts, row):
+                del told[key]
+            else:
+                self.remove(key)
+        filed, first = told.values(), len(self._keys)
         if first + len(filed) > len(self.rows):
             self._make_room(max(2 * len(self.rows), first + len(filed)))
         self._write(first, b"".join([row for *_, row in filed]))
-        rows: list[int] = []
-        keys: list[int] = []
-        words: list[str] = []
-        for row, (facts, amounts, _) in enumerate(filed, first):
-            called = _called(facts.names[:NAMES])
-            under = _filed(facts, amounts, called)
-            keys += under
-            rows += repeat(row, len(under))
-            words += called.words
-            self._row_of[facts.key] = row
-            self._keys.append(facts.key)
-            self._texts.append(facts.text)
-            self._converted += bool(amounts.about)
-        self._postings.add(rows, keys)
-        self._words.update(words)
+        called = [_called(facts.names[:NAMES]) for facts, *_ in filed]
+        keys = [_filed(facts, amounts, names) for (facts, amounts, _), names in zip(filed, called, strict=True)]
+        rows = np.arange(first, first + len(filed)).repeat(np.fromiter(map(len, keys), np.intp, len(keys)))
+        self._postings.add(rows, list(chain.from_iterable(keys)))
+        self._words.update(chain.from_iterable(names.words for names in called))
+        self._converted += sum(bool(about) for _, (*_, about), _ in filed)
+        self._keys += [facts.key for facts, *_ in filed]
+        self._texts += [facts.text for facts, *_ in filed]
+        self._row_of |= zip(self._keys[first:], count(first))
 
     def remove(self, key: str) -> None:
         """Forget a document; one that is not there is fine."""
@@ -227,9 +224,9 @@ class Index:
         return (np.array(documents, np.int64)[which] << 32) | rows, which
 
     def _filed_already(self, facts: Facts, row: bytes) -> bool:
-        """Whether a document stands where these facts would be filed; it is told anew there."""
-        known = self._row_of.get(facts.key)
-        if known is None or self._texts[known] != facts.text:
+        """Whether a known document stands where these facts would be filed; it is told anew there."""
+        known = self._row_of[facts.key]
+        if self._texts[known] != facts.text:
             return False
         begin = known * ROW.itemsize
         if self._bytes[begin : begin + FILED_BY] != row[:FILED_BY]:
@@ -287,12 +284,13 @@ def _query(
 
 def _filed(facts: Facts, amounts: Whole, called: _Called) -> list[int]:
     """The keys a document is filed under; some may be there twice."""
+    exact, net, about = amounts
     keys = [*_identities(facts), *called.word]
-    for currency, amount in amounts.exact + amounts.net if amounts.net else amounts.exact:
+    for currency, amount in (*exact, *net) if net else exact:
         if amount:
             keys.append(hash(("amount", currency, amount // _BLOCK)))
             keys += _beside("near", currency, _rung(amount), called)
-    for currency, amount in amounts.about:
+    for currency, amount in about:
         if amount:
             keys += _beside("converted", currency, _rung(amount, _CONVERTED_STEP), called)
     if facts.payment:
@@ -347,7 +345,7 @@ def _identifying(number: Reference | None, said: str, vat: str | None, iban: str
     return found
 
 
-def _amounts(known: list[tuple[str, int]]) -> Amounts:
+def _amounts(known: Stated) -> Amounts:
     return {one for one in known if one[1]}
 
 

@@ -1,10 +1,10 @@
 """Which rows hold a key: a sorted array to search in, and the newest few beside it until they are merged in."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _LOOSE = 2048
 """Newest postings kept beside the sorted ones; with many more sorted ones, a fraction of those."""
@@ -44,21 +44,22 @@ class _Level(NamedTuple):
         return Found(np.arange(len(keys)).repeat(count), self.rows.take(places))
 
 
+_NOTHING = _Level(np.empty(0, np.int64), np.empty(0, np.int32))
+
+
 class Postings:
     """Rows by key; keys are any 64-bit numbers. Nothing is ever taken out: `kept` leaves out rows that are dead."""
 
     def __init__(self) -> None:
-        self._sorted = _Level(np.empty(0, np.int64), np.empty(0, np.int32))
-        self._newest: _Level | None = None
-        self._keys: list[int] = []
-        self._rows: list[int] = []
+        self._sorted = self._newest = _NOTHING
+        self._added: list[_Level] = []
+        self._loose = 0
 
-    def add(self, rows: Iterable[int], keys: Iterable[int]) -> None:
+    def add(self, rows: ArrayLike, keys: Sequence[int]) -> None:
         """Each row holds the key beside it."""
-        self._keys.extend(keys)
-        self._rows.extend(rows)
-        self._newest = None
-        if len(self._keys) > max(_LOOSE, len(self._sorted.keys) // _FRACTION):
+        self._added.append(_Level(np.array(keys, np.int64), np.array(rows, np.int32)))
+        self._loose += len(keys)
+        if self._loose > max(_LOOSE, len(self._sorted.keys) // _FRACTION):
             self._merge()
 
     def find(self, keys: list[int]) -> Found:
@@ -66,7 +67,7 @@ class Postings:
         wanted = np.array(keys, np.int64)
         order = wanted.argsort()
         wanted = wanted.take(order)
-        levels = [level.find(wanted) for level in (self._sorted, self._loose()) if len(level.keys)]
+        levels = [level.find(wanted) for level in (self._sorted, self._in_order()) if len(level.keys)]
         if not levels:
             return Found(order[:0], order[:0])
         which, rows = (np.concatenate(parts) for parts in zip(*levels, strict=True))
@@ -80,20 +81,21 @@ class Postings:
         result._sorted = _Level(self._sorted.keys[rows >= 0], rows[rows >= 0].astype(np.int32))
         return result
 
-    def _loose(self) -> _Level:
-        if self._newest is None:
-            keys = np.array(self._keys, np.int64)
-            order = np.argsort(keys, kind="stable")
-            self._newest = _Level(keys[order], np.array(self._rows, np.int32)[order])
+    def _in_order(self) -> _Level:
+        """The newest postings, with what was added since they were last in order."""
+        if self._added:
+            keys, rows = (np.concatenate(parts) for parts in zip(self._newest, *self._added, strict=True))
+            order = keys.argsort()
+            self._newest = _Level(keys.take(order), rows.take(order))
+            self._added.clear()
         return self._newest
 
     def _merge(self) -> None:
-        newest = self._loose()
-        places = np.searchsorted(self._sorted.keys, newest.keys)
+        newest = self._in_order()
+        places = self._sorted.keys.searchsorted(newest.keys)
         keys, rows = (
             np.insert(self._sorted.keys, places, newest.keys),
             np.insert(self._sorted.rows, places, newest.rows),
         )
-        self._sorted, self._newest = _Level(keys, rows), None
-        self._keys.clear()
-        self._rows.clear()
+        self._sorted = _Level(keys, rows)
+        self._newest, self._loose = _NOTHING, 0

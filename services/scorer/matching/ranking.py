@@ -245,15 +245,17 @@ class Ranking:
 
     def _measured(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> Floats:
         """How alike the names in these rows are: the best of all pairings, each two names compared once."""
-        pairings = [
-            [mine << 32 | other for mine in of_bill if mine for other in of_entry if other]
-            for of_bill, of_entry in zip(ours.tolist(), theirs.tolist(), strict=True)
-        ]
+        ours, theirs = (side[:, side.any(axis=0)] for side in (ours, theirs))  # most documents have one or two
+        pairs, mine, others = np.nonzero((ours != 0)[:, :, None] & (theirs != 0)[:, None, :])
+        codes = (ours[pairs, mine].astype(np.int64) << 32) | theirs[pairs, others]
         table, known = self._books.index.tables.names, self._alike
-        fresh = list({code: None for codes in pairings for code in codes if code not in known})
-        pairs = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
-        known |= zip(fresh, names.similarities(pairs, self._books.rarity), strict=True)
-        return np.array([max((known[code] for code in codes), default=nan) for codes in pairings], np.float64)
+        each, which = np.unique(codes, return_inverse=True)
+        fresh = [code for code in each.tolist() if code not in known]
+        compared = [(table.value(code >> 32), table.value(code & 0xFFFFFFFF)) for code in fresh]
+        known |= zip(fresh, names.similarities(compared, self._books.rarity), strict=True)
+        found = np.full(len(ours), nan)
+        np.fmax.at(found, pairs, np.array([known[code] for code in each.tolist()], np.float64)[which])
+        return found
 
     def candidate(self, key: str, entry: str, *, least: float = 0.0) -> Scored | None:
         """A candidate of a bill, None if it is none or less likely than `least`; see also `reaching`."""
@@ -275,5 +277,5 @@ class Ranking:
                 for index, column in zip((books.bill_index, books.index), zip(*fresh, strict=True), strict=True)
             )
             self._likelihood |= dict.fromkeys(fresh, 0.0)
-            self._likelihood |= {fresh[at]: scored.alone for at, scored in self.score(of, rows, least=self._least)}
+            self._likelihood |= {fresh[at]: scored.alone for at, scored in self.score(of, rows, least=WORTH_SHOWING)}
         return [key for key, entry in pairs if key in self._ranked or self._likelihood[key, entry] >= least]

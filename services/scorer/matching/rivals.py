@@ -25,6 +25,7 @@ EVEN = 0.5
 _FAIR = 0.1
 """Probability of getting an entry from which on a bill's chances are fair."""
 _SAME_DAYS = timedelta(days=10)
+_NONE: dict[str, float] = {}
 CONTESTABLE = 0.1
 """Probability below which nobody looks for rivals of a candidate, and a bill is no rival: nothing hangs on it."""
 
@@ -78,12 +79,13 @@ class Rivals:
         ]
         self._lay_claims({(one, scored.key) for (_, scored), found in zip(pairs, rivals, strict=True) for one in found})
         return [
-            1 / (1 + sum(self._claims[one].get(scored.key, 0.0) for one in found if self._competes(key, one)))
-            for (key, scored), found in zip(pairs, rivals, strict=True)
+            1 / (1 + self._claimed(key, scored.key, found)) for (key, scored), found in zip(pairs, rivals, strict=True)
         ]
 
-    def _competes(self, key: str, rival: str) -> bool:
-        return rival in self._claims and not self._books.is_copy(key, rival)
+    def _claimed(self, key: str, entry: str, rivals: Iterable[str]) -> float:
+        """How strongly those of these rivals claim an entry, all together, that are no copies of the bill."""
+        claims = [(rival, claim) for rival in rivals if (claim := self._claims.get(rival, _NONE).get(entry))]
+        return sum(claim for rival, claim in claims if not self._books.is_copy(key, rival))
 
     def wanting(self, entries: Sequence[str]) -> list[Sequence[str]]:
         """Live bills that each of these entries could belong to."""
@@ -132,8 +134,7 @@ class Rivals:
         """How free the rivals' claims leave a bill's candidate."""
         if scored.alone < CONTESTABLE:
             return 1.0
-        rivals = (one for one in self._others(key, scored) if not self._books.is_copy(key, one))
-        return 1 / (1 + sum(self._claims[one].get(scored.key, 0.0) for one in rivals))
+        return 1 / (1 + self._claimed(key, scored.key, self._others(key, scored)))
 
     def _look_alike(self, one: str, other: str) -> bool:
         """Whether two bills of a supplier have the same total in the same days, and no numbers that tell them apart."""

@@ -28,8 +28,8 @@ class Series:
         self.drop(key)
         if bill.issued_on is None:
             return
-        self._known[key] = vendor, bill.total, bill.currency
-        self._days[self._known[key]][key] = bill.issued_on
+        amount = self._known[key] = vendor, bill.total, bill.currency
+        self._days[amount][key] = bill.issued_on
 
     def drop(self, key: str) -> None:
         """A bill that is gone; one that was never there is fine."""
@@ -45,4 +45,4 @@ class Series:
         if key not in self._known:
             return False
         days = self._days[self._known[key]]
-        return any(abs(day - days[key]) > PERIOD for day in days.values())
+        return len(days) > 1 and any(abs(day - days[key]) > PERIOD for day in days.values())
