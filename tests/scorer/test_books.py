@@ -1,6 +1,7 @@
 """Reading: many at a time come to the same books as one by one, and what cannot be read takes nothing with it."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from common import codec
 from common.messages import BillLine, Company, Entry, Lesson, Lessons, Record, Ref
 from services.scorer.matching.books import Books
-from tests.scorer.cases import MAY, NAME, NOON, REALM, WS, bill, invoice, outcome, payment, vendor, verdicts
+from tests.scorer.cases import MAY, NAME, NOON, REALM, WS, bill, invoice, key, outcome, payment, vendor, verdicts
 
 NAMES = (NAME, "Floodgate Works", "Imaginary Services")
 
@@ -176,3 +177,29 @@ def test_a_rate_that_leads_beyond_all_measure_converts_nothing() -> None:
     books.take_records([company("EUR")])
     assert books.facts_of(f"{REALM}-1").about == (("EUR", Decimal("108.00")),)
     assert not books.facts_of(f"{REALM}-2").about
+
+
+@pytest.mark.parametrize("order", ["78", "87"])
+def test_lessons_about_one_vendor_count_at_once_for_the_bills_of_others(order: str) -> None:
+    """A name that two suppliers share is nobody's; one that a later answer takes back is the vendor's no more."""
+    found = Books()
+    for record in (vendor("7"), vendor("8"), *(bill(ident, vendor=Ref(id=ident)) for ident in "78")):
+        found.take_record(record)
+    taught = {ident: Lessons(lessons=tuple(_lesson(f"{ident}{n}", f"{ident}{n}") for n in range(2))) for ident in order}
+    for ident, lessons in taught.items():
+        found.take_lessons(f"{REALM}-{ident}", lessons)
+    assert [_called(found, ident) for ident in "78"] == [False, False]
+    found.take_lessons(f"{REALM}-8", None)
+    assert [_called(found, ident) for ident in "78"] == [True, False]
+    found.take_lessons(f"{REALM}-8", Lessons(lessons=(_lesson("70", "later", name="another", hours=1),)))
+    assert [_called(found, ident) for ident in "78"] == [False, False]
+
+
+def _lesson(on: str, review: str, *, name: str = "quay trading", hours: int = 0) -> Lesson:
+    return Lesson(
+        review=review, bill=f"{REALM}-{on}", at=NOON + timedelta(hours=hours), by="a person", entry="e", name=name
+    )
+
+
+def _called(found: Books, ident: str) -> bool:
+    return "quay trading" in {one.text for one in found.facts_of(key(ident)).names}

@@ -163,8 +163,8 @@ class Books:
 
     def take_lessons(self, vendor: str, lessons: Lessons | None) -> None:
         """What people's answers taught of a vendor (`{realm}-{id}`), None if nothing does any more."""
-        self.memory.take(vendor, lessons)
-        self._refresh_bills_of(vendor)
+        for one in sorted(self.memory.take(vendor, lessons)):
+            self._refresh_bills_of(one)
 
     def _take_bills(self, bills: Mapping[str, Record]) -> None:
         """Bills by key as they are now; nothing is taken of them if one raises."""

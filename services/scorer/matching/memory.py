@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -88,6 +88,7 @@ class Memory:
     def __init__(self) -> None:
         self._lessons: dict[str, tuple[Lesson, ...]] = {}
         self._by_bill: defaultdict[str, set[_Taught]] = defaultdict(set)
+        self._by_word: defaultdict[str, set[str]] = defaultdict(set)
         self._standing: dict[str, _Standing] = {}
         self._confirmed, self._refuted, self._identified = _Tally(), _Tally(), _Tally()
         self._digest = 0
@@ -101,18 +102,30 @@ class Memory:
         """Sixteen hexadecimal digits that differ where the lessons differ; zeros before the first one."""
         return f"{self._digest:016x}"
 
-    def take(self, vendor: str, value: Lessons | None) -> None:
-        """All lessons about a vendor (`{realm}-{id}`) in place of those known before; None if there are none."""
+    def take(self, vendor: str, value: Lessons | None) -> frozenset[str]:
+        """All lessons about a vendor (`{realm}-{id}`) in place of those known before; None if there are none.
+
+        Of the vendors returned, names and identities may count otherwise now: of this one, and of those that share a
+        name, an identity or a bill with it.
+        """
         before, after = self._lessons.pop(vendor, ()), tuple(map(_folded, value.lessons)) if value is not None else ()
         self._digest ^= _digest(vendor, before) ^ _digest(vendor, after)
         if after:
             self._lessons[vendor] = after
+        bills = {lesson.bill for lesson in (*before, *after)}
+        concerned = self._concerned(bills)
         for lesson in before:
             self._by_bill[lesson.bill].discard(_taught(vendor, lesson))
+            for word in _words(lesson):
+                self._by_word[word].discard(vendor)
         for lesson in after:
             self._by_bill[lesson.bill].add(_taught(vendor, lesson))
-        for bill in {lesson.bill for lesson in (*before, *after)}:
+            for word in _words(lesson):
+                self._by_word[word].add(vendor)
+        concerned |= self._concerned(bills)
+        for bill in bills:
             self._judge(bill)
+        return frozenset({vendor} | concerned)
 
     def rejected(self, bill: str, entry: str) -> bool:
         """Whether a person was shown this entry for this bill and turned it down: it is never linked by itself."""
@@ -163,6 +176,13 @@ class Memory:
         """Bills that confirmed a name, less those that turned it down."""
         return self._confirmed.bills[vendor, name] - self._refuted.bills[vendor, name]
 
+    def _concerned(self, bills: Iterable[str]) -> set[str]:
+        """The vendors that these bills were answered for, and those that share a name or an identity of the answers."""
+        found: set[str] = set()
+        for taught in [taught for bill in bills for taught in self._by_bill[bill]]:
+            found |= {taught.vendor}.union(*(self._by_word[word] for word in _words(taught.lesson)))
+        return found
+
     def _judge(self, bill: str) -> None:
         """Put what the answers about a bill come to now in place of what they came to before."""
         before = self._standing.pop(bill, _Standing())
@@ -189,6 +209,13 @@ def _folded(lesson: Lesson) -> Lesson:
 
 def _fold(text: str | None) -> str | None:
     return None if text is None else name(text).text
+
+
+def _words(lesson: Lesson) -> Iterator[str]:
+    """The name and the identities that a lesson confirms."""
+    yield from lesson.identities
+    if lesson.name is not None:
+        yield lesson.name
 
 
 def _taught(vendor: str, lesson: Lesson) -> _Taught:
