@@ -95,7 +95,7 @@ def test_the_bounds_of_batches_do_not_matter(world: tuple[list[Record], list[Ent
         assert verdicts(found, ident)[ident] == together[ident]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(world=worlds(), usual=st.none() | UNUSUAL, auto=st.floats(0.6, 0.99))
 def test_an_entry_is_linked_once(world: tuple[list[Record], list[Entry]], usual: Habits | None, auto: float) -> None:
     linked: list[str] = []
@@ -203,7 +203,7 @@ def compared(record: Record, entry: Entry) -> Scored:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     cents=st.integers(1, 10**7),
     steps=st.lists(st.integers(0, 10**6), min_size=2, max_size=2).map(sorted),
@@ -223,7 +223,7 @@ def test_moving_the_amount_away_never_raises_the_score(
     assert far.alone <= near.alone
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     steps=st.lists(st.integers(0, 400) | st.sampled_from(TERMS), min_size=2, max_size=2).map(sorted),
     later=st.booleans(),
