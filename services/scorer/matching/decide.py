@@ -223,10 +223,10 @@ class _Choosing:
 
     def _contested(self, one: Standing) -> bool:
         """Whether another bill keeps an entry from this one that would have it otherwise, and may be wrong in that."""
+        if one.turned_down or one.taken_by is None or self.likelihood(one) < self.policy.margin:
+            return False
         auto, review = self.policy.auto, self.policy.review
         likelihood, unrivalled = self.likelihood(one), self.unrivalled(one)
-        if one.turned_down or one.taken_by is None or likelihood < self.policy.margin:
-            return False
         if one.claimed:
             return unrivalled >= review
         if one.stake / (1 + one.stake) < auto <= likelihood:

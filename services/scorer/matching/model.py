@@ -64,6 +64,7 @@ LEVELS: Mapping[Field, tuple[float, ...]] = {
     "date": (0.2, 0.5, 0.8),
 }
 """The scores that part the levels of a field whose shares differ from workspace to workspace."""
+_PLACES = {field: place for place, field in enumerate(LEVELS)}
 
 
 class Habits(NamedTuple):
@@ -91,7 +92,7 @@ class Habits(NamedTuple):
         return min(self._worst("amount"), self._worst("date"))
 
     def _worst(self, field: Field) -> float:
-        return max(self.damage[list(LEVELS).index(field)][0], 0.0) if self.damage else 0.0
+        return max(self.damage[_PLACES[field]][0], 0.0) if self.damage else 0.0
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
