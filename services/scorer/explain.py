@@ -143,7 +143,7 @@ def _table(candidate: Candidate, weights: model.Weights, *, recurs: bool) -> Tab
     if 0.0 < candidate.free < 1.0:
         table.add_row("other bills want it", "", "", "", f"{log(candidate.free):+.2f}", "by how well it fits those")
     stake = odds(candidate.alone) * candidate.free
-    contradicts = 0.0 in (scores["name"], scores["reference"])
+    contradicts = model.contradicts(scores["name"], scores["reference"])
     tempered = weights.tempered(stake, recurs=recurs, contradicts=contradicts)
     if tempered != stake:
         often = "by how often as much was right in such books"

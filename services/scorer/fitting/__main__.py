@@ -21,7 +21,7 @@ app = App(name="python -m services.scorer.fitting", help="Fit the weights of the
 def main(
     *,
     seed: Annotated[str, Parameter(help="What all invented workspaces follow from.")] = "november",
-    bills: Annotated[int, Parameter(help="Bills to fit on, half of those to temper on.")] = 12_000,
+    bills: Annotated[int, Parameter(help="Bills to fit on; twice as many are tempered on.")] = 12_000,
     draws: Annotated[int, Parameter(help="How often a quarter as many are drawn of each kind to judge on.")] = 1,
     label: Annotated[str, Parameter(help="First part of the version; a digest of all numbers follows.")] = "2026.11.5",
     out: Annotated[Path, Parameter(help="Where to write the weights.")] = Path("weights.json"),

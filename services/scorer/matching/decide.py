@@ -67,7 +67,7 @@ class Standing(msgspec.Struct, frozen=True):
     @property
     def contradicts(self) -> bool:
         """Whether numbers in the names, or the invoice numbers, say that it is not."""
-        return 0.0 in (self.scores["name"], self.scores["reference"])
+        return model.contradicts(self.scores["name"], self.scores["reference"])
 
     @property
     def agreeing(self) -> tuple[Field, ...]:

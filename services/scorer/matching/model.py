@@ -266,6 +266,11 @@ def coincide(scores: Floats) -> Flags:
     return found
 
 
+def contradicts(name: float | None, reference: float | None) -> bool:
+    """Whether these scores say that a candidate is not the document: other numbers in its name, or another number."""
+    return 0.0 in (name, reference)
+
+
 def held(logits: Floats, scores: Floats) -> Floats:
     """The log-odds of candidates, held down by what contradicts in their rows of scores."""
     name, reference = scores[:, _NAME], scores[:, _REFERENCE]

@@ -50,7 +50,7 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     @property
     def contradicts(self) -> bool:
         """Whether numbers in the names, or the invoice numbers, say that it is not."""
-        return 0.0 in (self.scores[NAME], self.scores[REFERENCE])
+        return model.contradicts(self.scores[NAME], self.scores[REFERENCE])
 
     @property
     def named(self) -> dict[Field, float | None]:
