@@ -160,7 +160,7 @@ class Publisher:
             else:
                 log.warning("puller.not_deleted", entity=entity.name, id=ident)
                 alive.append(row)
-        await self.records(entity.kind, tombstones, republish=True)
+        await self.records(entity.kind, tombstones, republish=republish)
         await self.rows(entity, alive)
 
     async def learn_home_currency(self) -> None:

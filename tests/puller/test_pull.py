@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from common.buckets import Bucket
 from common.messages import Bill, Company, Done, RecordKind, Refusal, Rewind, TaxCode, Vendor, Workspace, now
 from services.puller.pull import SOME
+from services.puller.records import Records, deleted
 from services.puller.window import Window
-from tests.puller.stand import ENTRIES_SEQ, WS, World, differences, puller
+from tests.puller.stand import ENTRIES_SEQ, WS, World, differences, puller, until
 
 ACTIVE = "WHERE Active IN (true, false)"
 KINDS: tuple[tuple[RecordKind, str, str], ...] = (
@@ -125,6 +126,26 @@ async def test_what_changed_is_published_and_nothing_else(world: World) -> None:
         before = await world.last_sequence()
         await world.pull()
         assert await world.last_sequence() == before
+
+
+async def test_a_deletion_that_another_puller_published_meanwhile_is_not_published_again(world: World) -> None:
+    async with puller(world.settings):
+        await world.first_pull()
+        gone, stored = sorted((await world.records("bill")).items())[3]
+        world.sandbox.delete(f"{world.realm}/quickbooks/bill/{gone}")
+        world.sandbox.fault(f"/bill/{gone}", "delay", seconds=1)
+        await world.tick()
+
+        async def asked() -> bool:
+            """Whether the puller waits for QuickBooks to say that the bill is gone."""
+            return not world.sandbox.control.get("/sandbox/faults").json()["faults"]
+
+        await until(asked)
+        records = Records(world.bus, WS, world.realm)
+        await records.publish([deleted(stored.message)], {gone: stored})
+        published = await world.last_sequence()
+        await world.pulled()
+        assert await world.last_sequence() == published
 
 
 async def test_a_deletion_older_than_capture_reaches_is_found_by_comparing_ids(world: World) -> None:
