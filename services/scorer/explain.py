@@ -144,7 +144,7 @@ def _table(candidate: Candidate, weights: model.Weights, *, recurs: bool) -> Tab
         table.add_row("other bills want it", "", "", "", f"{log(candidate.free):+.2f}", "by how well it fits those")
     stake = odds(candidate.alone) * candidate.free
     contradicts = model.contradicts(scores["name"], scores["reference"])
-    tempered = weights.tempered(stake, recurs=recurs, contradicts=contradicts)
+    tempered = weights.correction(recurs=recurs).odds(stake, contradicts=contradicts)
     if tempered != stake:
         often = "by how often as much was right in such books"
         table.add_row("all of it together", "", "", "", f"{log(tempered / stake):+.2f}", often)

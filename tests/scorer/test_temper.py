@@ -35,21 +35,22 @@ TEMPER = st.builds(Temper, strangers=st.floats(0.0, 2.0), single=STEPS, series=S
 
 @given(temper=TEMPER, logits=st.lists(LOGIT, min_size=2, max_size=8), late=st.floats(0.0, 4.0), recurs=st.booleans())
 def test_greater_odds_stay_greater(temper: Temper, logits: list[float], late: float, recurs: bool) -> None:
-    found = [temper.odds(exp(logit), strangers=-1.0, late=late, recurs=recurs) for logit in sorted(logits)]
+    correction = temper.correction(strangers=-1.0, late=late, recurs=recurs)
+    found = [correction.odds(exp(logit)) for logit in sorted(logits)]
     assert all(low <= high * (1 + 1e-12) for low, high in pairwise(found))
 
 
 @given(temper=TEMPER, odds=st.floats(0.0, 1e12), recurs=st.booleans())
 def test_nothing_is_corrected_where_all_is_as_usual(temper: Temper, odds: float, recurs: bool) -> None:
-    assert temper.odds(odds, strangers=0.0, late=0.0, recurs=recurs) == odds
+    assert temper.correction(strangers=0.0, late=0.0, recurs=recurs).odds(odds) == odds
 
 
 @pytest.mark.parametrize("late", [2.0, 3.3])
 @pytest.mark.parametrize("recurs, logit, found", [(False, 1.0, 2.0), (True, 1.0, -2.5), (True, 9.0, 5.0)])
 def test_a_bill_of_a_series_has_a_correction_of_its_own(recurs: bool, logit: float, found: float, late: float) -> None:
     temper = Temper(strangers=0.5, single=((0.0, 1.0),), series=((0.0, -1.0), (2.0, -1.5)))
-    odds = temper.odds(exp(logit), strangers=-2.0, late=late, recurs=recurs)
-    assert log(odds) == pytest.approx(found)
+    correction = temper.correction(strangers=-2.0, late=late, recurs=recurs)
+    assert log(correction.odds(exp(logit))) == pytest.approx(found)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from common.messages import Action, Candidate, Decision, EntryKind, Field, Polic
 from services.scorer.matching import model
 from services.scorer.matching.model import Weights
 from services.scorer.matching.selfcheck import GATE as HELD_BACK
+from services.scorer.matching.temper import Correction
 
 KEPT = 5
 """Candidates shown to a person."""
@@ -156,11 +157,13 @@ class _Choosing:
     case: Case
     policy: Policy
     weights: Weights
+    correction: Correction = field(init=False)
     stakes: dict[str, float] = field(init=False)
     ranked: list[Standing] = field(init=False)
     all_odds: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.correction = self.weights.correction(recurs=self.case.recurs)
         self.stakes = {one.key: self.tempered(one, one.stake) for one in self.case.candidates}
         running = (self.stakes[one.key] for one in self.case.candidates if not one.turned_down)
         self.all_odds = 1 + self.case.rest + sum(running)
@@ -185,7 +188,7 @@ class _Choosing:
 
     def tempered(self, one: Standing, odds: float) -> float:
         """Odds of a candidate as they should be here."""
-        return self.weights.tempered(odds, recurs=self.case.recurs, contradicts=one.contradicts)
+        return self.correction.odds(odds, contradicts=one.contradicts)
 
     def likelihood(self, one: Standing) -> float:
         """The probability that it is this one; of one that was turned down, had it not been."""

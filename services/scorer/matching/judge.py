@@ -120,12 +120,9 @@ class Judge:
         standings = [self._rivalled(key, scored) for scored in ranked]
         copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
         remittance = None if self._remittances.needless(key) else self._remittances.of(key)
-        stakes = (
-            self._weights.tempered(one.stake, recurs=recurs, contradicts=one.contradicts)
-            for one in standings
-            if not one.turned_down
-        )
-        if sum(stakes) < odds(books.policy.review):
+        correction = self._weights.correction(recurs=recurs)
+        running = (one for one in standings if not one.turned_down)
+        if sum(correction.odds(one.stake, contradicts=one.contradicts) for one in running) < odds(books.policy.review):
             standings = [
                 msgspec.structs.replace(one, alike=self._looks_alike(key, one, scored))
                 for one, scored in zip(standings, ranked, strict=True)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.messages import Field
-from services.scorer.matching.temper import Temper
+from services.scorer.matching.temper import Correction, Temper
 
 FIELDS: tuple[Field, ...] = get_args(Field)
 SAME, SERIES = len(FIELDS), len(FIELDS) + 1
@@ -137,13 +137,9 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             worths[field] = _shifted(self.worths[field], LEVELS[field], shifts)
         return msgspec.structs.replace(self, habits=habits, worths=worths)
 
-    def tempered(self, odds: float, *, recurs: bool, contradicts: bool = False) -> float:
-        """The odds of a candidate as they should be in a workspace with these habits.
-
-        One whose number or name contradicts the bill's is never made likelier, so it stays below what it is held to.
-        """
-        found = self.temper.odds(odds, strangers=self.habits.strangers, late=self.habits.late, recurs=recurs)
-        return min(found, odds) if contradicts else found
+    def correction(self, *, recurs: bool) -> Correction:
+        """What corrects the odds of a bill's candidates, its rivals known, in a workspace with these habits."""
+        return self.temper.correction(strangers=self.habits.strangers, late=self.habits.late, recurs=recurs)
 
     def worth(self, field: Field, score: float | None) -> float:
         """The log-odds of a field's score; 0 where one side does not say."""

@@ -106,8 +106,8 @@ class Ranking:
 
     def fits(self, key: str, scored: Scored) -> float:
         """The probability that a bill and its candidate are one document, were there no others, in these books."""
-        recurs, contradicts = self._books.recurs(key), scored.contradicts
-        found = self._weights.tempered(odds(scored.alone), recurs=recurs, contradicts=contradicts)
+        correction = self._weights.correction(recurs=self._books.recurs(key))
+        found = correction.odds(odds(scored.alone), contradicts=scored.contradicts)
         return found / (1 + found)
 
     def entry(self, key: str) -> Entry:

@@ -6,11 +6,12 @@ alike. What remains wrong there is measured and taken back, as Platt does for ot
 for support vector machines", 1999), in proportion to what is usual in the workspace. A bill's candidates stay in order.
 """
 
+from bisect import bisect_right
 from itertools import pairwise
 from math import exp, isfinite, log
+from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 LATEST = 2.0
 """By how much more usual than elsewhere late documents are in the worst books that were looked at: what is beyond it is
@@ -45,12 +46,33 @@ class Temper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if any(low + LATEST * less >= high + LATEST * more for (low, less), (high, more) in pairwise(steps)):
                 raise ValueError(f"temper.{what} must leave greater log-odds greater")
 
-    def odds(self, odds: float, *, strangers: float, late: float, recurs: bool) -> float:
-        """The odds that should be given instead of these; greater ones stay greater."""
-        if odds <= 0.0 or not (strangers or late):
+    def correction(self, *, strangers: float, late: float, recurs: bool) -> "Correction":
+        """What corrects the candidates of a bill where strangers and late documents are so much more usual."""
+        more = self.strangers * strangers
+        if not late:
+            return Correction((0.0,), (more,))
+        at, each = zip(*(self.series if recurs else self.single), strict=True)
+        return Correction(at, tuple([more + min(late, LATEST) * one for one in each]))
+
+
+class Correction(NamedTuple):
+    """What one bill's candidates are corrected by: log-odds, rising, each with what is added to them; straight lines
+    between them, and the same beyond the ends."""
+
+    at: tuple[float, ...]
+    added: tuple[float, ...]
+
+    def odds(self, odds: float, *, contradicts: bool = False) -> float:
+        """The odds that should be given instead of these; greater ones stay greater.
+
+        A candidate whose number or name contradicts the bill's is never made likelier, so it stays below what it is
+        held to.
+        """
+        if odds <= 0.0:
             return odds
-        added = self.strangers * strangers
-        if late:
-            at, each = zip(*(self.series if recurs else self.single), strict=True)
-            added += min(late, LATEST) * float(np.interp(log(odds), at, each))
-        return odds * exp(added)
+        at, added, logit = self.at, self.added, log(odds)
+        place = bisect_right(at, logit)
+        more = added[max(place - 1, 0)]
+        if 0 < place < len(at):
+            more += (added[place] - more) * (logit - at[place - 1]) / (at[place] - at[place - 1])
+        return odds if contradicts and more > 0.0 else odds * exp(more)
