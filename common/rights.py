@@ -93,6 +93,8 @@ ROLES: dict[Identity, Role] = {
         keeps=(
             ("aliases", _ALL),
             ("selfchecks", _ALL),
+            ("surveys", _ALL),
+            ("leases", "survey.*"),
             ("leases", "inhand.scorer.*"),
             ("leases", "inhand.lessons.*"),
             ("leases", "inhand.checker.*"),

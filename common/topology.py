@@ -193,6 +193,7 @@ class Topology:
             self._bucket("policies", "What each workspace allows", history=64),
             self._bucket("aliases", "What people's answers taught about each vendor"),
             self._bucket("selfchecks", "How right automatic decisions were, and which vendors are held back"),
+            self._bucket("surveys", "What is usual in each workspace"),
             self._bucket("workspaces", "The tenants of the region"),
             self._bucket("leases", "Who works on what, until when"),
             self._bucket("people", "Who may use the console, and what each may do where"),

@@ -19,6 +19,7 @@ from common.reading import Placed
 from services.scorer.matching.decisions import decision_on, review_of
 from services.scorer.matching.judge import Judge, Verdict
 from services.scorer.placing import Case, Letter, place, record_seq_of
+from services.scorer.surveying import Surveys
 from services.scorer.view import View
 from services.scorer.views import Views
 
@@ -71,6 +72,7 @@ class Scoring:
         self._bus = bus
         self._pace = Pace()
         self.views = Views(bus, self._pace, bus.settings.scorer_entries)
+        self._surveys = Surveys(bus)
         self._judging, self._publishing = anyio.Lock(), anyio.Lock()
 
     async def handle(self, deliveries: Sequence[Delivery[Head]]) -> None:
@@ -130,7 +132,9 @@ class Scoring:
         """Read what is new in a view for a caller; what takes longer is loaded behind, for bills wait meanwhile."""
         async with self._judging:  # one reads at a time
             ready = view.loaded and not view.loading and await view.read(within=_GLANCE)
-            if not ready:
+            if ready:
+                await self._surveys.renew(view.workspace, view.books)
+            else:
                 await self.views.load(view)
             return ready
 
@@ -141,6 +145,7 @@ class Scoring:
                 await self.views.load(view)
                 await _set_aside(lane, "its view is being loaded", _LOADS_AT_MOST)
                 return
+            await self._surveys.renew(view.workspace, view.books)
         except RetryLater as error:
             await _set_aside(lane, str(error))
             return

@@ -110,7 +110,9 @@ def books(
     for entry_key, bill_key in (claims or {}).items():
         found.take_claim(entry_key, bill_key)
     if usual is not None:
-        found.surveyed = Surveyed(weights().version, len(found.bill_index), len(found.index), usual)
+        found.surveyed = Surveyed(
+            model=weights().version, bills=len(found.bill_index), entries=len(found.index), habits=usual
+        )
     return found
 
 

@@ -53,6 +53,7 @@ VALUES = (
     Value("policies", "{ws}", "common.messages:Policy"),
     Value("aliases", "{ws}.{realm}-{vendor}", "common.messages:Lessons"),
     Value("selfchecks", "{ws}", "common.messages:SelfCheck"),
+    Value("surveys", "{ws}", "services.scorer.matching.books:Surveyed"),
     Value("workspaces", "{ws}", "common.messages:Workspace"),
     Value("people", "{name in base64url}", "common.people:Person"),
     Value("sessions", "{hash}", "services.console.sessions:Session"),

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
 
 from common.messages import (
     Bill,
@@ -14,6 +13,7 @@ from common.messages import (
     Entry,
     EntryKind,
     Lessons,
+    Part,
     Policy,
     Record,
     SelfCheck,
@@ -42,7 +42,7 @@ _SUPPLIERS = 8192
 """Suppliers whose words are kept."""
 
 
-class Surveyed(NamedTuple):
+class Surveyed(Part, frozen=True, kw_only=True):
     """The habits of a workspace as weights of this model found them, when it had so many bills and entries."""
 
     model: str

@@ -61,11 +61,18 @@ class Sample:
 
 def habits(books: Books, weights: Weights) -> Habits:
     """The habits of a workspace; looked at again when its books have grown or shrunk."""
-    known, bills, entries = books.surveyed, len(books.bill_index), len(books.index)
-    if known is None or known.model != weights.version or _apart(known.bills, bills) or _apart(known.entries, entries):
+    known = books.surveyed
+    if known is None or not fits(known, books, weights):
         found = estimate(survey(books, weights), weights)
-        known = books.surveyed = Surveyed(weights.version, bills, entries, found)
+        bills, entries = len(books.bill_index), len(books.index)
+        known = books.surveyed = Surveyed(model=weights.version, bills=bills, entries=entries, habits=found)
     return known.habits
+
+
+def fits(known: Surveyed, books: Books, weights: Weights) -> bool:
+    """Whether habits still are those of a workspace: found by these weights, in books of about this size."""
+    grown = _apart(known.bills, len(books.bill_index)) or _apart(known.entries, len(books.index))
+    return known.model == weights.version and not grown
 
 
 def survey(books: Books, weights: Weights) -> Sample:
