@@ -3,8 +3,10 @@
 import contextlib
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 import anyio
 import nats.js.errors
 import pytest
+import structlog
 from hypothesis import settings as laws
 
 from common import embedded, topology
@@ -20,10 +23,17 @@ from common.bus import Bus
 from common.settings import Settings, load
 
 ROOT = Path(__file__).parent.parent
+_STORED = 4 << 30
+"""Bytes that the brokers of a run may store, and many times what they do."""
 
 # How long an example takes says nothing on a machine that does other things beside it.
 laws.register_profile("weir", deadline=None, max_examples=50)
 laws.load_profile("weir")
+
+# What is told in this process is read only where a test fails; a drawn traceback takes seconds of a large message.
+*_processors, _ = structlog.get_config()["processors"]
+_plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*_processors, _plain])
 
 
 @dataclass(frozen=True)
@@ -43,9 +53,19 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    """A nats-server with JetStream on a free loopback port."""
-    directory: Path = tmp_path_factory.mktemp("nats")
+def broker() -> Iterator[RunningBroker]:
+    """A nats-server with JetStream on a free loopback port; what it stores lies in memory where there is room."""
+    with tempfile.TemporaryDirectory(prefix="weir-nats-", dir=_roomy(), ignore_cleanup_errors=True) as directory:
+        yield from _broker(Path(directory))
+
+
+def _roomy() -> Path | None:
+    """A directory in memory that holds what a broker stores during a run, None if there is none."""
+    memory = Path("/dev/shm")  # noqa: S108 (a directory of our own is made in it)
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > _STORED else None
+
+
+def _broker(directory: Path) -> Iterator[RunningBroker]:
     port, token = embedded.free_port(), secrets.token_hex(8)
     config = directory / "nats.conf"
     config.write_text(

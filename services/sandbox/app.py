@@ -43,6 +43,7 @@ log = structlog.get_logger()
 
 HOST = "127.0.0.1"
 GRACE = 5  # seconds open calls get at a stop
+IDLE = 75  # seconds an idle connection is kept: longer than clients do, so that none sends on one that is being closed
 URLS = "urls.json"
 QUICKBOOKS, QONTO = "quickbooks", "qonto"
 DEFAULTS = Credentials("sandbox-quickbooks", "sandbox-quickbooks-secret", "sandbox-qonto", "sandbox-qonto-secret")
@@ -186,7 +187,7 @@ def _server(app: ASGIApp) -> _Server:
     return _Server(
         uvicorn.Config(
             app, lifespan="off", log_level=logging.ERROR, access_log=False, timeout_graceful_shutdown=GRACE,
-            server_header=False, http="h11",
+            timeout_keep_alive=IDLE, server_header=False, http="h11",
         )
     )  # fmt: skip
 

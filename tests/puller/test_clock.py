@@ -8,6 +8,8 @@ import pytest
 from common.messages import now
 from tests.puller.stand import World, puller
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 DAY = 86_400
 
 

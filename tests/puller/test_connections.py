@@ -19,6 +19,8 @@ from common.messages import Connected, Disconnect, Done, Exchange, Refusal, now
 from services.puller.app import connected
 from tests.puller.stand import SECRET, WS, World, approved, puller, until
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 OTHER_WS = "imaginary-quarry"
 DAY = 86_400.0
 TOKENS = "/oauth2/v1/tokens/bearer"

@@ -8,6 +8,8 @@ from common.messages import Bill, now
 from common.settings import Settings
 from tests.puller.stand import World, puller
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 
 def few_recent_bills(world: World) -> Settings:
     """A company of few bills, and settings that read back a day or two: so few halvings."""

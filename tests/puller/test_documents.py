@@ -24,6 +24,8 @@ from services.puller.content import HTML, UNKNOWN, XML, is_page, true_type
 from services.puller.download import LARGEST_FILE, TooLarge, Unobtainable, download
 from tests.puller.stand import WS, Sandbox, World, puller, until
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 PDF = b"%PDF-1.4 fictional"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 PAGE = "<!DOCTYPE html><html><body>Sorry, something went wrong</body></html>"

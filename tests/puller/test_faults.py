@@ -17,6 +17,8 @@ from tests.conftest import environment
 from tests.puller.stand import KEY, SECRET, WS, World, differences, puller, until
 from tests.puller.test_documents import bare
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 
 def start(world: World, log: Path) -> subprocess.Popen[bytes]:
     """A puller in a process of its own."""
@@ -224,16 +226,6 @@ async def test_throttling_in_any_shape_is_waited_out(world: World, shape: str) -
     async with puller(world.settings):
         await world.first_pull()
     assert (await world.records("bill")).keys() == world.sandbox.bills(world.realm).keys()
-
-
-async def test_a_first_pull_keeps_the_pace_quickbooks_allows(world: World) -> None:
-    world.sandbox.switch(limits=True)
-    world.sandbox.count()
-    async with puller(world.settings):
-        await world.first_pull()
-        for _ in range(4):
-            await world.pull()
-    assert not [call for call in world.sandbox.calls() if call.endswith("429")]
 
 
 async def test_without_qonto_bills_wait_and_nothing_is_lost(world: World) -> None:

@@ -101,3 +101,13 @@ async def test_the_operator_is_warned_once_when_the_plans_reads_run_out(settings
             await meter.count(WS)
     await small.close()
     assert [entry["reads"] for entry in said if entry["event"] == "puller.reads_run_out"] == [8, 9, 10]
+
+
+async def test_a_first_pull_keeps_the_pace_quickbooks_allows(world: World) -> None:
+    world.sandbox.switch(limits=True)
+    world.sandbox.count()
+    async with puller(world.settings):
+        await world.first_pull()
+        for _ in range(4):
+            await world.pull()
+    assert not [call for call in world.sandbox.calls() if call.endswith("429")]

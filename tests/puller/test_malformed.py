@@ -10,6 +10,8 @@ from common.messages import Bill, now
 from tests.puller.stand import World, puller, until
 from tests.puller.test_damaged import a_day_later, few_recent_bills
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 MALFORMED: dict[str, dict[str, Any]] = {
     "no head": {"domain": "QBO"},
     "no time": {"Id": "999", "TotalAmt": 1.0, "VendorRef": {"value": "1"}, "Line": []},

@@ -18,6 +18,8 @@ from services.puller import ticks
 from services.puller.quickbooks import Company
 from tests.puller.stand import World, differences, puller, until
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 PDF = b"%PDF-1.4 fictional"
 DAY = 86_400
 

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from msgspec.structs import replace
 
 from common.buckets import Bucket
@@ -11,6 +12,8 @@ from services.puller.pull import SOME
 from services.puller.records import Records, deleted
 from services.puller.window import Window
 from tests.puller.stand import ENTRIES_SEQ, WS, World, differences, puller, until
+
+pytestmark = pytest.mark.usefixtures("swift")
 
 ACTIVE = "WHERE Active IN (true, false)"
 KINDS: tuple[tuple[RecordKind, str, str], ...] = (

@@ -15,6 +15,8 @@ from common.connections import Connection
 from common.messages import AccountClaim, Connected, PullState, Tick, Workspace, now
 from tests.puller.stand import WS, World, differences, puller, until
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 BEHIND = -7200
 """Seconds the stand-in's clock stands beside ours, so that it shows whose clock counts."""
 HOUR = timedelta(hours=1)
@@ -89,6 +91,7 @@ async def states(world: World) -> AsyncIterator[list[PullState]]:
     await watcher.stop()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.long
 async def test_a_large_company_is_read_in_slices_that_show_how_far_they_are(world: World) -> None:
     bills = 25_000
     world.realm = world.sandbox.company(bills=0)

@@ -11,6 +11,8 @@ from common.messages import Backfill, Connected, Disconnect, Done, Policy, PullS
 from services.puller import schedule, ticks
 from tests.puller.stand import WS, World, puller, until
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 OTHER = "imaginary-quarry"
 
 

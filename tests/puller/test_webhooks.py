@@ -44,6 +44,8 @@ from services.puller.webhooks import (
 from services.puller.window import Window
 from tests.puller.stand import KEY, World, puller, until
 
+pytestmark = pytest.mark.usefixtures("swift")
+
 VERIFIER = "fictional-verifier-token"
 READ = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 """Where the markers of the pure tests stand."""
