@@ -16,7 +16,7 @@ BATCH = 500
 """Bills taken at a time where a backlog is deep; fewer when there are fewer."""
 AHEAD = 2
 """Batches begun while an earlier one is on its way: one that is judged, one that is fetched."""
-_COLLECTED_EVERY = 50_000, 20, 20
+COLLECTED_EVERY = 50_000, 20, 20
 """How many more objects than before the collector of cycles waits for, and how rarely it looks at older ones.
 
 Judging makes many objects and no cycles. At Python's 700 the collector takes a tenth of the time, for nothing.
@@ -37,7 +37,7 @@ def build(bus: Bus) -> None:
 
 async def serve(settings: Settings) -> None:
     """Decide on bills until told to stop."""
-    gc.set_threshold(*_COLLECTED_EVERY)
+    gc.set_threshold(*COLLECTED_EVERY)
     bus = Bus(settings, "scorer")
     build(bus)
     await bus.run()

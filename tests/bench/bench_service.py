@@ -11,10 +11,10 @@ begin warm, with the backlog waiting, and end when the broker counts nothing out
 
 Two scorers share a machine's cores with the broker and with this bench. What does not depend on the number of cores
 is the computing that a bill takes of all scorers together: where it does not grow with a second scorer, each does half
-of the work. It does grow by what both have to read, since each keeps the books whole, and by what each learns anew:
-names that it sees for the first time, and the habits of the workspace. The entries are read before anything is
-measured. The bills are read one for one as they come, but the survey of the workspace is one for the whole backlog,
-and hardly any in a workspace that has long been connected; so the last line is told with it and without.
+of the work. It does grow by what both have to read, since each keeps the books whole, and by what each learns anew, the
+names that it sees for the first time. The entries are read before anything is measured. The survey of the workspace is
+made by one of them, once for the whole backlog, and hardly ever in a workspace that has long been connected; so the last
+line is told with it and without.
 """
 
 import random
@@ -316,7 +316,7 @@ async def _compare(bills: int, entries: int) -> None:
     once = survey / bills
     print(
         f"  two scorers, each on a core of its own, would do {2 * one.cost / two.cost:.2f}x of one;"
-        f" {2 * (one.cost - once) / (two.cost - 2 * once):.2f}x but for the survey, {once * 1e6:,.0f} us a bill of each"
+        f" {2 * (one.cost - once) / (two.cost - once):.2f}x but for the survey, {once * 1e6:,.0f} us a bill"
     )
 
 

@@ -120,7 +120,7 @@ class Judge:
         standings = [self._rivalled(key, scored) for scored in ranked]
         copy, held_back = self._earlier_copy(key), hold(books.selfcheck, books.vendor_key(key))
         remittance = None if self._remittances.needless(key) else self._remittances.of(key)
-        correction = self._weights.correction(recurs=recurs)
+        correction = self._ranking.correction(key)
         running = (one for one in standings if not one.turned_down)
         if sum(correction.odds(one.stake, contradicts=one.contradicts) for one in running) < odds(books.policy.review):
             standings = [

@@ -155,11 +155,11 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         self, scores: Mapping[Field, float | None], *, same_identity: bool = False, recurs: bool = False
     ) -> float:
         """The log-odds, against no counterpart at all, of a candidate with these scores."""
-        return float(self.logits(_row(scores, same_identity=same_identity, recurs=recurs))[0])
+        return float(self.logits(_rows([scores], same_identity=same_identity, recurs=recurs))[0])
 
     def coincidence(self, scores: Mapping[Field, float | None], *, recurs: bool = False) -> float:
         """What amount and date together are worth more or less than elsewhere, as log-odds."""
-        row = _row(scores, recurs=recurs)
+        row = _rows([scores], recurs=recurs)
         amounts, dates = (self.worths_of(field, row[:, FIELDS.index(field)]) for field in ("amount", "date"))
         of_series = row[:, SERIES] == 1.0
         return float(self._coincidences(row, amounts, dates + self._another_period(row, of_series), of_series)[0])
@@ -170,12 +170,14 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         It is at most what the two add by agreeing rather than not, whichever adds less, so that no amount or date
         gains by being moved away.
         """
-        late = self.worth("date", _NO_DATE) + np.where(recurs, np.interp(_NO_DATE, *_points(self.series)), 0.0)
-        known = ~np.isnan(scores[:, _AMOUNT]) & ~np.isnan(scores[:, _DATE])
-        edge = np.minimum(amounts - self.worth("amount", _NO_AMOUNT), dates - late)
-        added = np.where(known, np.maximum(edge, 0.0), 0.0)
+        late: Floats | float = self.worth("date", _NO_DATE)
         share = self.habits.coincidence + np.where(scores[:, _NAME] < AGREES, self.habits.strangers, 0.0)
-        share = share - np.where(recurs, _SHIFTED * self.habits.late, 0.0)
+        if recurs.any():
+            late = late + np.where(recurs, np.interp(_NO_DATE, *_points(self.series)), 0.0)
+            share = share - np.where(recurs, _SHIFTED * self.habits.late, 0.0)
+        edge = np.minimum(amounts - self.worth("amount", _NO_AMOUNT), dates - late)
+        unknown = np.isnan(scores[:, _AMOUNT] + scores[:, _DATE])
+        added = np.where(unknown, 0.0, np.maximum(edge, 0.0))
         return np.asarray(np.copysign(np.minimum(abs(share), added), share))
 
     def probability(
@@ -189,8 +191,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         self, several: Sequence[Mapping[Field, float | None]], *, same_identity: bool = False, recurs: bool = False
     ) -> list[float]:
         """`probability` of several candidates of a bill at once."""
-        rows = [_row(scores, same_identity=same_identity, recurs=recurs) for scores in several]
-        found: list[float] = (1 / (1 + np.exp(-self.logits(np.concatenate([np.empty((0, COLUMNS)), *rows]))))).tolist()
+        rows = _rows(several, same_identity=same_identity, recurs=recurs)
+        found: list[float] = (1 / (1 + np.exp(-self.logits(rows)))).tolist()
         return found
 
     def worths_of(self, field: Field, scores: Floats) -> Floats:
@@ -215,7 +217,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def another_period(self, date: float | None) -> float:
         """What a date's score is worth beside the rest if the bill is one of a series."""
-        return float(self._another_period(_row({"date": date}), np.array([True]))[0])
+        return float(self._another_period(_rows([{"date": date}]), np.array([True]))[0])
 
     def _another_period(self, scores: Floats, recurs: Flags) -> Floats:
         """What every row's date is worth beside the rest, in rows whose bill is one of a series."""
@@ -233,12 +235,12 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return np.where(both, twice, 0.0)
 
 
-def _row(scores: Mapping[Field, float | None], *, same_identity: bool = False, recurs: bool = False) -> Floats:
-    """A matrix of scores of one row."""
-    row = np.full((1, COLUMNS), np.nan)
-    row[0, : len(FIELDS)] = np.array([scores.get(field) for field in FIELDS], dtype=np.float64)
-    row[0, [SAME, SERIES]] = same_identity, recurs
-    return row
+def _rows(
+    several: Sequence[Mapping[Field, float | None]], *, same_identity: bool = False, recurs: bool = False
+) -> Floats:
+    """A matrix of scores, a row for each of several candidates of a bill."""
+    rows = [(*map(scores.get, FIELDS), same_identity, recurs) for scores in several]
+    return np.array(rows, np.float64).reshape(-1, COLUMNS)
 
 
 def _shifted(table: Table, edges: tuple[float, ...], shifts: tuple[float, ...]) -> Table:

@@ -19,6 +19,7 @@ from services.scorer.matching.facts import Facts, of_entry, payments_of
 from services.scorer.matching.index import Pairs, Query, query
 from services.scorer.matching.model import FIELDS, Flags, Floats, Weights
 from services.scorer.matching.postings import Numbers, distinct
+from services.scorer.matching.temper import Correction
 
 WORTH_SHOWING = 0.01
 """Probability below which an entry is no candidate."""
@@ -66,6 +67,7 @@ class Ranking:
         self._books = books
         self._weights = weights or model.weights()
         self._least = least
+        self._corrections = {recurs: self._weights.correction(recurs=recurs) for recurs in (False, True)}
         self._queries: dict[str, Query] = {}
         self._entries: dict[str, Entry] = {}
         self._entry_facts: dict[str, Facts] = {}
@@ -106,9 +108,12 @@ class Ranking:
 
     def fits(self, key: str, scored: Scored) -> float:
         """The probability that a bill and its candidate are one document, were there no others, in these books."""
-        correction = self._weights.correction(recurs=self._books.recurs(key))
-        found = correction.odds(odds(scored.alone), contradicts=scored.contradicts)
+        found = self.correction(key).odds(odds(scored.alone), contradicts=scored.contradicts)
         return found / (1 + found)
+
+    def correction(self, key: str) -> Correction:
+        """What corrects the odds of a bill's candidates in these books."""
+        return self._corrections[self._books.recurs(key)]
 
     def entry(self, key: str) -> Entry:
         """An entry, unpacked once."""

@@ -113,8 +113,9 @@ class Remittances:
     def _whole(self, key: str, scored: Scored) -> bool:
         """Whether a candidate is likely, and for the whole of the amount."""
         amount = scored.scores[AMOUNT]
-        likely = self._ranking.fits(key, scored) >= self._books.policy.review
-        return likely and (amount is None or amount >= model.AGREES)
+        if amount is not None and amount < model.AGREES:
+            return False
+        return self._ranking.fits(key, scored) >= self._books.policy.review
 
     def _others(self, key: str) -> Iterable[Item]:
         """The supplier's other bills of these weeks that no entry was found for."""

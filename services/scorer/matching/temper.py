@@ -7,6 +7,7 @@ for support vector machines", 1999), in proportion to what is usual in the works
 """
 
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import pairwise
 from math import exp, isfinite, log
 from typing import NamedTuple
@@ -48,11 +49,16 @@ class Temper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def correction(self, *, strangers: float, late: float, recurs: bool) -> "Correction":
         """What corrects the candidates of a bill where strangers and late documents are so much more usual."""
-        more = self.strangers * strangers
-        if not late:
-            return Correction((0.0,), (more,))
-        at, each = zip(*(self.series if recurs else self.single), strict=True)
-        return Correction(at, tuple([more + min(late, LATEST) * one for one in each]))
+        return _correction(self.series if recurs else self.single, self.strangers * strangers, min(late, LATEST))
+
+
+@lru_cache(maxsize=256)
+def _correction(steps: Steps, more: float, late: float) -> "Correction":
+    """The steps, each so many times, with `more` added throughout; every bill of a workspace asks for one of two."""
+    if not late:
+        return Correction((0.0,), (more,))
+    at, each = zip(*steps, strict=True)
+    return Correction(at, tuple([more + late * one for one in each]))
 
 
 class Correction(NamedTuple):
