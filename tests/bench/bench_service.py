@@ -13,8 +13,8 @@ Two scorers share a machine's cores with the broker and with this bench. What do
 is the computing that a bill takes of all scorers together: where it does not grow with a second scorer, each does half
 of the work. It does grow by what both have to read, since each keeps the books whole, and by what each learns anew, the
 names that it sees for the first time. The entries are read before anything is measured. The survey of the workspace is
-made by one of them, once for the whole backlog, and hardly ever in a workspace that has long been connected; so the last
-line is told with it and without.
+made by one of them, once for the whole backlog, and hardly ever in a workspace that has long been connected; so the
+last line is told with it and without.
 """
 
 import random

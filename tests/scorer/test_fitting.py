@@ -82,14 +82,6 @@ def test_a_better_score_is_never_worth_less(low: float, high: float, field: Fiel
         assert one.worth(field, low) <= one.worth(field, high) + 1e-12
 
 
-@given(rows=st.lists(st.lists(st.none() | SCORE, min_size=5, max_size=5), min_size=1, max_size=6), same=st.booleans())
-def test_all_at_once_and_one_by_one_agree(rows: list[list[float | None]], same: bool) -> None:
-    one = weights()
-    matrix = np.array([[*row, 1.0 if same else None, None] for row in rows], dtype=np.float64)
-    alone = [one.logit(dict(zip(FIELDS, row, strict=True)), same_identity=same) for row in rows]
-    assert one.logits(matrix) == pytest.approx(alone, abs=1e-9)
-
-
 @given(logits=st.lists(st.floats(-40, 40), max_size=8))
 def test_candidates_and_none_share_one_probability(logits: list[float]) -> None:
     found = posterior(np.array(logits))

@@ -121,6 +121,21 @@ def test_what_is_missing_says_nothing_whatever_is_usual(row: list[float | None],
         assert suited.coincidence(known, recurs=recurs) == 0.0
 
 
+@given(
+    rows=st.lists(st.lists(st.none() | SCORE, min_size=5, max_size=5), min_size=1, max_size=6),
+    found=st.just(Habits()) | HABITS,
+    same=st.booleans(),
+    recurs=st.booleans(),
+)
+def test_all_at_once_and_one_by_one_agree(
+    rows: list[list[float | None]], found: Habits, same: bool, recurs: bool
+) -> None:
+    suited = weights().suited(found)
+    matrix = np.array([[*row, same or None, recurs or None] for row in rows], dtype=np.float64)
+    alone = [suited.logit(dict(zip(FIELDS, row, strict=True)), same_identity=same, recurs=recurs) for row in rows]
+    assert suited.logits(matrix) == pytest.approx(alone, abs=1e-9)
+
+
 def company_of_late_books(bills: int, *, late: int) -> tuple[list[Record], list[Entry]]:
     """A company with all its documents in Qonto, so many of them under a date 40 days off."""
     records, entries = company(bills, held=bills)

@@ -343,12 +343,12 @@ class _Choosing:
         if gate in {"near tie", "contested", "duplicate", "policy", HELD_BACK}:
             return f"would have linked had it not been for: {gate}"
         others = self.others(best)
-        names = [name for name in _ORDER if (best.scores[name] or 0.0) < 1.0]
-        better: list[dict[Field, float | None]] = [{**best.scores, name: 1.0} for name in names]
-        alone = self.weights.probabilities(better, same_identity=best.same_identity, recurs=self.case.recurs)
-        for name, scores, probability in zip(names, better, alone, strict=True):
-            found = msgspec.structs.replace(best, scores=scores)
-            stake = self.tempered(found, odds(probability) * best.free)
+        for name in _ORDER:
+            if (best.scores[name] or 0.0) >= 1.0:
+                continue
+            scores: dict[Field, float | None] = {**best.scores, name: 1.0}
+            alone = self.weights.probability(scores, same_identity=best.same_identity, recurs=self.case.recurs)
+            stake = self.tempered(msgspec.structs.replace(best, scores=scores), odds(alone) * best.free)
             if stake / (others + stake) >= self.policy.auto:
                 return f"would have linked had the {name} matched"
         return None
