@@ -72,7 +72,7 @@ class Scoring:
         self._bus = bus
         self._pace = Pace()
         self.views = Views(bus, self._pace, bus.settings.scorer_entries)
-        self._surveys = Surveys(bus)
+        self._surveys = Surveys(bus, self._pace)
         self._judging, self._publishing = anyio.Lock(), anyio.Lock()
 
     async def handle(self, deliveries: Sequence[Delivery[Head]]) -> None:
@@ -132,9 +132,7 @@ class Scoring:
         """Read what is new in a view for a caller; what takes longer is loaded behind, for bills wait meanwhile."""
         async with self._judging:  # one reads at a time
             ready = view.loaded and not view.loading and await view.read(within=_GLANCE)
-            if ready:
-                await self._surveys.renew(view.workspace, view.books)
-            else:
+            if not ready:
                 await self.views.load(view)
             return ready
 

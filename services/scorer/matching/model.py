@@ -96,6 +96,8 @@ class Habits(NamedTuple):
 
 
 _AS_ELSEWHERE = Habits()
+_SUREST = 700.0
+"""Log-odds beyond which a number cannot tell the difference."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -169,7 +171,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         self, scores: Mapping[Field, float | None], *, same_identity: bool = False, recurs: bool = False
     ) -> float:
         """The probability that two documents are the same, from their fields' scores, if none competes."""
-        return 1 / (1 + exp(-self.logit(scores, same_identity=same_identity, recurs=recurs)))
+        return 1 / (1 + exp(min(-self.logit(scores, same_identity=same_identity, recurs=recurs), _SUREST)))
 
     def coincidence(self, scores: Mapping[Field, float | None], *, recurs: bool = False) -> float:
         """What amount and date together are worth more or less than elsewhere, as log-odds.
