@@ -68,7 +68,7 @@ class Surveys:
 def _taken(kept: Kept[msgspec.Raw] | None, books: Books) -> bool:
     """Whether what is kept fits these books, which have it then; what another release wrote may not be readable."""
     try:
-        found = codec.decode(kept.value, Surveyed) if kept is not None else None
+        found = codec.decode(bytes(kept.value), Surveyed) if kept is not None else None
     except msgspec.MsgspecError:
         return False
     if found is None or not fits(found, books, weights()):
