@@ -56,10 +56,13 @@ async def everything(bus: Bus, stream: str, type_: Any) -> list[Any]:
 async def settled(bus: Bus) -> None:
     """Wait until the scorer has acknowledged everything it was given."""
     names = bus.topology
+    newest = await bus.newest_sequence(names.records, names.scorer.subject)
     with anyio.fail_after(40):
         while True:
             info = await bus.js.consumer_info(names.records, names.scorer.name)
-            if not info.num_pending and not info.num_ack_pending:
+            # What was stored just now may not count as pending yet.
+            delivered = info.delivered is not None and info.delivered.stream_seq >= newest
+            if delivered and not info.num_pending and not info.num_ack_pending:
                 return
             await anyio.sleep(0.05)
 

@@ -23,6 +23,29 @@ Steps = tuple[tuple[float, float], ...]
 """Log-odds, rising, each with what is added to them; straight lines between them, and the same beyond the ends."""
 
 
+class Correction(NamedTuple):
+    """What one bill's candidates are corrected by: log-odds, rising, each with what is added to them; straight lines
+    between them, and the same beyond the ends."""
+
+    at: tuple[float, ...]
+    added: tuple[float, ...]
+
+    def odds(self, odds: float, *, contradicts: bool = False) -> float:
+        """The odds that should be given instead of these; greater ones stay greater.
+
+        A candidate whose number or name contradicts the bill's is never made likelier, so it stays below what it is
+        held to.
+        """
+        if odds <= 0.0:
+            return odds
+        at, added, logit = self.at, self.added, log(odds)
+        place = bisect_right(at, logit)
+        more = added[max(place - 1, 0)]
+        if 0 < place < len(at):
+            more += (added[place] - more) * (logit - at[place - 1]) / (at[place] - at[place - 1])
+        return odds if contradicts and more > 0.0 else odds * exp(more)
+
+
 class Temper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One correction of log-odds by the habits of a workspace. ValueError names the field that makes no sense.
 
@@ -47,38 +70,15 @@ class Temper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if any(low + LATEST * less >= high + LATEST * more for (low, less), (high, more) in pairwise(steps)):
                 raise ValueError(f"temper.{what} must leave greater log-odds greater")
 
-    def correction(self, *, strangers: float, late: float, recurs: bool) -> "Correction":
+    def correction(self, *, strangers: float, late: float, recurs: bool) -> Correction:
         """What corrects the candidates of a bill where strangers and late documents are so much more usual."""
         return _correction(self.series if recurs else self.single, self.strangers * strangers, min(late, LATEST))
 
 
 @lru_cache(maxsize=256)
-def _correction(steps: Steps, more: float, late: float) -> "Correction":
+def _correction(steps: Steps, more: float, late: float) -> Correction:
     """The steps, each so many times, with `more` added throughout; every bill of a workspace asks for one of two."""
     if not late:
         return Correction((0.0,), (more,))
     at, each = zip(*steps, strict=True)
     return Correction(at, tuple([more + late * one for one in each]))
-
-
-class Correction(NamedTuple):
-    """What one bill's candidates are corrected by: log-odds, rising, each with what is added to them; straight lines
-    between them, and the same beyond the ends."""
-
-    at: tuple[float, ...]
-    added: tuple[float, ...]
-
-    def odds(self, odds: float, *, contradicts: bool = False) -> float:
-        """The odds that should be given instead of these; greater ones stay greater.
-
-        A candidate whose number or name contradicts the bill's is never made likelier, so it stays below what it is
-        held to.
-        """
-        if odds <= 0.0:
-            return odds
-        at, added, logit = self.at, self.added, log(odds)
-        place = bisect_right(at, logit)
-        more = added[max(place - 1, 0)]
-        if 0 < place < len(at):
-            more += (added[place] - more) * (logit - at[place - 1]) / (at[place] - at[place - 1])
-        return odds if contradicts and more > 0.0 else odds * exp(more)
