@@ -125,20 +125,26 @@ class Bucket(Generic[T]):
 
 
 async def _held(bus: Bus, stream: str, subject: str, policy: DeliverPolicy) -> AsyncGenerator[Msg, None]:
-    """What a stream holds now on a subject, by a consumer that goes with its reader."""
+    """What a stream holds now on a subject, by a consumer that goes with its reader. RetryLater if it is not all."""
     config = ConsumerConfig(deliver_policy=policy, ack_policy=AckPolicy.NONE, inactive_threshold=30.0)
     reader = await bus.js.pull_subscribe(subject, stream=stream, config=config)
+    taken = 0
     try:
         info = await reader.consumer_info()
         left = info.num_pending or 0
         while left > 0:
             page = await reader.fetch(min(left, _PAGE), timeout=PUBLISH_TIMEOUT)
+            if not page:
+                raise TimeoutError
+            for message in page:
+                taken += 1
+                if message.metadata.sequence.consumer != taken:
+                    raise RetryLater(f"a lost connection swallowed something of {stream}")
+                yield message
             # What is replaced meanwhile comes later or not at all: the broker knows what is still to come.
             left = min(left - len(page), page[-1].metadata.num_pending)
-            for message in page:
-                yield message
         await bus.js.delete_consumer(stream, info.name)  # one left behind the broker forgets by itself
-    except nats.errors.TimeoutError as error:
+    except TimeoutError as error:  # the client library's own, or one of asyncio's that it lets through
         raise RetryLater(f"{stream} does not answer") from error
     finally:
         await reader.unsubscribe()

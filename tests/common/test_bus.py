@@ -1,14 +1,14 @@
 """The broker part: publishing, pages, leases, buckets, batches and their fates, on a real nats-server."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
 
-from common import subjects, topology
-from common.buckets import Bucket, Documents
+from common import buckets, subjects, topology
+from common.buckets import Bucket, Documents, Kept
 from common.bus import Bus
 from common.consume import batches
 from common.delivery import Delivery
@@ -157,6 +157,45 @@ async def test_what_a_bucket_holds_is_read_whole_however_busy_we_are(bus: Bus) -
     assert [kept.key async for kept in markers.items("ws.realm.1.")] == []
     assert len([kept.key async for kept in markers.items("ws.")]) == 11
     assert (await bus.js.stream_info(f"KV_{markers.name}")).state.consumer_count == 0
+
+
+async def test_what_goes_while_a_bucket_is_read_ends_in_another_try(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "_PAGE", 2)
+    monkeypatch.setattr(buckets, "PUBLISH_TIMEOUT", 0.05)
+    markers = Bucket(bus, "markers", str)
+    for number in range(6):
+        await markers.create(f"ws.{number}", "here")
+    readers = [markers.items("ws.") for _ in range(50)]  # the client library says in three ways that nothing came
+    for values in readers:
+        await anext(values)
+    await bus.js.purge_stream(f"KV_{markers.name}")
+
+    async def read_on(values: AsyncGenerator[Kept[str], None]) -> None:
+        with pytest.raises(RetryLater, match="does not answer"):
+            [kept.key async for kept in values]
+
+    async with anyio.create_task_group() as group:
+        for values in readers:
+            group.start_soon(read_on, values)
+
+
+async def test_what_a_lost_connection_swallows_of_a_bucket_is_missed(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "_PAGE", 2)
+    markers = Bucket(bus, "markers", str)
+    for number in range(6):
+        await markers.create(f"ws.{number}", "here")
+    values = markers.items("ws.")
+    await anext(values)
+    # The broker delivers the next one to somebody who is gone.
+    [reader] = await bus.js.consumers_info(f"KV_{markers.name}")
+    stolen = bus.client.new_inbox()
+    lost = await bus.client.subscribe(stolen)
+    await bus.client.publish(
+        f"$JS.API.CONSUMER.MSG.NEXT.{reader.stream_name}.{reader.name}", b'{"batch":1,"no_wait":true}', reply=stolen
+    )
+    await lost.next_msg(timeout=5)
+    with pytest.raises(RetryLater, match="swallowed"):
+        [kept.key async for kept in values]
 
 
 async def test_a_lease_excludes_and_is_free_again(bus: Bus) -> None:
