@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import anyio
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from common.bus import Bus
@@ -73,3 +74,15 @@ async def test_the_page_reads_questions_answers_them_and_hears_what_became_of_it
         assert "already closed" in closed["why"]
     finally:
         await client.close()
+
+
+async def test_however_busy_a_program_is_it_ends_when_nothing_more_comes(bus: Bus) -> None:
+    questions = shown()["questions"]
+    await reader(bus)
+
+    async def read() -> None:
+        assert [one async for one in questions(bus.client, bus.region, WS, patience=0.1)] == []
+
+    async with anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(read)
