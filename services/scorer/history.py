@@ -8,14 +8,13 @@ from itertools import islice
 from typing import TypeVar
 
 import msgspec
-import nats.errors
 import structlog
 from msgspec.structs import replace
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.aio.msg import Msg
 
 from common import codec, subjects
-from common.bus import PUBLISH_TIMEOUT, Bus
-from common.errors import RetryLater
+from common.bus import Bus
+from common.feed import Feed
 from common.messages import Bill, Decision, Entry, Posting, Record, ReviewClosed
 from services.scorer.learning import question_of
 from services.scorer.matching.lessons import teaches
@@ -119,29 +118,20 @@ class History:
 
     async def _read(self, stream: str, subject: str, type_: type[T], since: datetime | None = None) -> AsyncIterator[T]:
         """All that a stream holds now on `subject`, oldest first; what cannot be read is left out and logged."""
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_TIME if since else DeliverPolicy.ALL,
-            opt_start_time=since,
-            ack_policy=AckPolicy.NONE,
-            inactive_threshold=30.0,
-        )
-        reader = await self._bus.js.pull_subscribe(subject, stream=stream, config=config)
+        came: list[Msg] = []
+        feed = Feed(self._bus, stream, subject, came.extend, since=since)
         try:
-            info = await reader.consumer_info()
-            left = info.num_pending or 0
-            while left > 0:
-                page = await reader.fetch(min(left, _PAGE), timeout=PUBLISH_TIMEOUT)
-                left -= len(page)
-                for message in page:
+            ended = False
+            while not ended:
+                ended = await feed.page()
+                for message in came:
                     try:
                         yield codec.decode(message.data, type_)
                     except msgspec.MsgspecError as error:
                         log.warning("history.unreadable", stream=stream, subject=message.subject, error=error)
-            await self._bus.js.delete_consumer(stream, info.name)  # one left behind the broker forgets by itself
-        except nats.errors.TimeoutError as error:
-            raise RetryLater(f"{stream} does not answer") from error
+                came.clear()
         finally:
-            await reader.unsubscribe()
+            await feed.close()
 
 
 def _slim(decision: Decision) -> Decision:
