@@ -72,7 +72,7 @@ def test_a_few_bills_make_no_habit() -> None:
     found = habits(books(*company(2, held=2)), weights())
     assert abs(found.presence) < 0.5
     nothing = habits(books([]), weights())
-    assert nothing[:3] == (0.0, 0.0, 0.0)
+    assert (nothing.presence, nothing.coincidence, nothing.strangers) == (0.0, 0.0, 0.0)
     assert not np.array(nothing.damage).any()
 
 
@@ -93,7 +93,12 @@ def usual_here(draw: st.DrawFn) -> Habits:
     """Any habits, those with damage to every field included."""
     damage = tuple(tuple(draw(st.lists(SHIFT, min_size=4, max_size=4))) for _ in LEVELS)
     strangers = draw(st.floats(-5.0, 0.0))
-    return Habits(draw(SHIFT), draw(SHIFT), strangers, draw(st.sampled_from([(), damage])))
+    return Habits(
+        presence=draw(SHIFT),
+        coincidence=draw(SHIFT),
+        strangers=strangers,
+        damage=draw(st.sampled_from([(), damage])),
+    )
 
 
 HABITS = st.composite(usual_here)()
@@ -169,7 +174,8 @@ def test_habits_are_finite_whatever_is_seen(chance: list[float], scores: list[fl
     rows[:, : len(FIELDS)] = np.array(scores, dtype=np.float64)[:, None]
     sample = Sample(3, np.repeat([0, 1, 2], 4), rows, np.ones(12))
     for found in (likeliest(sample, np.array(chance), weights()), estimate(sample, weights())):
-        assert np.all(np.isfinite([*found[:3], *(value for levels in found.damage for value in levels)]))
+        damage = [value for levels in found.damage for value in levels]
+        assert np.all(np.isfinite([found.presence, found.coincidence, found.strangers, *damage]))
         assert found.strangers <= 0.0
 
 

@@ -100,10 +100,10 @@ def estimate(found: Sample, weights: Weights) -> Habits:
         if step > _SETTLED and _difference(before, habits) < _CLOSE:
             break
     return Habits(
-        round(habits.presence, 3),
-        round(habits.coincidence, 3),
-        round(habits.strangers, 3),
-        tuple(tuple(round(value, 3) for value in levels) for levels in habits.damage),
+        presence=round(habits.presence, 3),
+        coincidence=round(habits.coincidence, 3),
+        strangers=round(habits.strangers, 3),
+        damage=tuple(tuple(round(value, 3) for value in levels) for levels in habits.damage),
     )
 
 
@@ -116,10 +116,10 @@ def likeliest(found: Sample, chance: Floats, weights: Weights, *, damaged: bool 
         for count, usual in zip(accidents(found, chance), weights.accidents, strict=True)
     )
     return Habits(
-        log(share / (1 - share)) - log(USUAL / (1 - USUAL)),
-        own,
-        min(other - own, 0.0),
-        tuple(_suffers(found, chance, field, usual) for field, usual in weights.shares.items()) if damaged else (),
+        presence=log(share / (1 - share)) - log(USUAL / (1 - USUAL)),
+        coincidence=own,
+        strangers=min(other - own, 0.0),
+        damage=tuple(_suffers(found, chance, field, usual) for field, usual in weights.shares.items() if damaged),
     )
 
 
@@ -169,7 +169,12 @@ def _difference(one: Habits, other: Habits) -> float:
 
 
 def _flat(habits: Habits) -> list[float]:
-    return [*habits[:3], *(value for levels in habits.damage for value in levels)]
+    return [
+        habits.presence,
+        habits.coincidence,
+        habits.strangers,
+        *(value for levels in habits.damage for value in levels),
+    ]
 
 
 def _apart(before: int, now: int) -> bool:

@@ -15,14 +15,14 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from math import copysign, exp, isfinite, log
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.messages import Field
+from common.messages import Field, Part
 from services.scorer.matching.temper import Correction, Temper
 
 FIELDS: tuple[Field, ...] = get_args(Field)
@@ -67,7 +67,7 @@ LEVELS: Mapping[Field, tuple[float, ...]] = {
 _PLACES = {field: place for place, field in enumerate(LEVELS)}
 
 
-class Habits(NamedTuple):
+class Habits(Part, frozen=True, kw_only=True):
     """What differs from workspace to workspace, as log-odds; 0 where it is as in the books that were fitted on.
 
     `presence` says how usual it is that Qonto holds a bill's document before Weir comes. `coincidence` says how much

@@ -47,7 +47,12 @@ def differences(decision: Decision, policy: Policy) -> list[str]:
 def weights_of(decision: Decision) -> Weights:
     """The weights a decision was made by, suited to its workspace; UserError if this release does not have them."""
     grounds = decision.grounds
-    habits = Habits(grounds.presence, grounds.coincidence, grounds.strangers, grounds.damage)
+    habits = Habits(
+        presence=grounds.presence,
+        coincidence=grounds.coincidence,
+        strangers=grounds.strangers,
+        damage=grounds.damage,
+    )
     return model.weights(decision.model_version).suited(habits)
 
 
