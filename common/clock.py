@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 import nats.errors
 
+from common import codec
 from common.bus import PUBLISH_TIMEOUT, Bus
 from common.errors import RetryLater
 
@@ -33,7 +34,7 @@ class Clock:
         subject = f"$JS.API.STREAM.INFO.{self._bus.topology.entries}"
         try:
             answer = await self._bus.client.request(subject, b"", timeout=PUBLISH_TIMEOUT)
-            told = msgspec.json.decode(answer.data, type=_Told).ts
+            told = codec.decode(answer.data, _Told).ts
         except (nats.errors.Error, msgspec.MsgspecError) as error:
             raise RetryLater("the broker does not tell the time") from error
         self._read = told, time.monotonic()  # the answer took its time: rather early than late

@@ -15,10 +15,18 @@ def encode(message: Any) -> bytes:
     return _encoder.encode(message)
 
 
-def decode(data: bytes, type_: type[T]) -> T:
-    """The message in `data`; msgspec.ValidationError names the field that does not fit."""
+def decode(data: bytes | msgspec.Raw, type_: type[T]) -> T:
+    """The message in `data`; msgspec.ValidationError names the field that does not fit.
+
+    Whatever else is wrong with it is an msgspec.DecodeError, text that is no UTF-8 and bottomless nesting too.
+    """
     shape: Any = type_
-    message: T = _decoder(shape).decode(data)
+    try:
+        message: T = _decoder(shape).decode(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not UTF-8 ({error.reason})") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
     return message
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from common import codec
 from common.messages import Entry, EntryKind
 from common.subjects import RecordKey
 from common.wire import WireError, maybe_date, maybe_money, maybe_utc, money, read, utc
@@ -282,7 +283,7 @@ def problems(status: int, body: bytes) -> tuple[Problem, ...]:
     Empty for an answer without errors.
     """
     try:
-        outer = msgspec.json.decode(body)
+        outer = codec.decode(body, object)
     except msgspec.DecodeError:
         text = " ".join(re.sub(r"<[^>]*>", " ", body[:2000].decode(errors="replace")).split())
         return (Problem(code=str(status), detail=text[:200]),) if status >= 400 else ()

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from common import codec
 from common.errors import WeirError
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ class WireError(WeirError):
 def read(body: bytes | msgspec.Raw, type_: type[T], what: str) -> T:
     """Decode `body`; WireError naming `what` and the field at fault."""
     try:
-        return msgspec.json.decode(body, type=type_, strict=True)
+        return codec.decode(body, type_)
     except msgspec.MsgspecError as error:
         raise WireError(f"{what}: {error}") from None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from common import codec
 from common.wire import WireError, read, utc
 
 
@@ -80,7 +81,7 @@ def changes(body: bytes) -> Changes:
             raise FaultError(fault(200, msgspec.json.encode({"Fault": response["Fault"]})))
         for query in read(response.get("QueryResponse", msgspec.Raw(b"[]")), list[dict[str, msgspec.Raw]], "CDC"):
             for entity in query:
-                if entity[0].isupper():
+                if entity[:1].isupper():
                     found[entity] = found.get(entity, ()) + _objects(query, entity)
     return Changes(time=_time(outer), objects=found)
 
@@ -102,8 +103,8 @@ _XML_PART = re.compile(r"<(Message|Detail)>(.*?)</\1>", re.DOTALL)
 def fault(status: int, body: bytes) -> Fault:
     """Read an error body: `Fault` or `fault` JSON, the gateway's flat JSON, XML, or none of these."""
     try:
-        outer = _mapping(msgspec.json.decode(body))
-    except (msgspec.DecodeError, RecursionError):
+        outer = _mapping(codec.decode(body, object))
+    except msgspec.DecodeError:
         return _xml_fault(status, body)
     inner = _mapping(outer.get("Fault") or outer.get("fault"))
     errors = inner.get("Error") or inner.get("error")

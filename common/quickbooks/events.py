@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from common import codec
 from common.wire import WireError
 
 T = TypeVar("T")
@@ -79,11 +80,11 @@ def events(body: bytes) -> Events:
     """
     try:
         if body.lstrip()[:1] == b"[":
-            found = [_cloud_event(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
+            found = [_cloud_event(item) for item in codec.decode(body, list[msgspec.Raw])]
         else:
-            told = msgspec.json.decode(body, type=_Notifications).event_notifications
+            told = codec.decode(body, _Notifications).event_notifications
             found = [event for company in told for event in _changes(company)]
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise WireError(f"webhook: {error}") from None
     known = tuple(event for event in found if event is not None)
     return Events(known, len(found) - len(known))
@@ -129,6 +130,6 @@ def _instant(text: str) -> datetime | None:
 
 def _known(raw: msgspec.Raw, shape: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(raw, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return codec.decode(raw, shape)
+    except msgspec.MsgspecError:
         return None

@@ -81,7 +81,7 @@ class Begun(msgspec.Struct, frozen=True):
     def read(cls, value: str | None) -> "Begun | None":
         """From the value of a cookie; None if it is none."""
         try:
-            return msgspec.json.decode(base64.urlsafe_b64decode(value or ""), type=cls)
+            return codec.decode(base64.urlsafe_b64decode(value or ""), cls)
         except (binascii.Error, ValueError, msgspec.MsgspecError):
             return None
 

@@ -1,5 +1,6 @@
 """Bodies of both providers become messages with every amount, date, id and reference intact."""
 
+import contextlib
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -7,13 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common import qonto, quickbooks
-from common.messages import Bill, BillPayment, Company, Document, TaxCode, Vendor, VendorCredit
+from common import codec, qonto, quickbooks
+from common.messages import Bill, BillPayment, Company, Document, Refusal, TaxCode, Vendor, VendorCredit
 from common.subjects import RecordKey
-from common.wire import WireError, money
+from common.wire import WireError, money, read
 
 US_BILL = b"""{"DueDate":"2026-04-08","VendorAddr":{"Id":"40","Line1":"1 Fictional Quay","Line2":"Shed 4",
 "City":"Nowhere","CountrySubDivisionCode":"CA","PostalCode":"94303","Lat":"INVALID","Long":"INVALID"},
@@ -241,7 +242,22 @@ def test_every_shape_of_error_is_read(status: int, body: bytes, code: str, words
     assert words in str(fault)
 
 
+@given(st.binary(max_size=200))
+@example(b'{"a":"\xff"}')
+@example(b'{"\xff":1}')
+@example(b"[" * 100_000)
+@example(b'{"unknown":' + b"[" * 100_000)
+def test_whatever_cannot_be_read_ends_in_the_one_error(body: bytes) -> None:
+    for type_ in (object, list[str], dict[str, msgspec.Raw], Refusal):
+        with contextlib.suppress(msgspec.MsgspecError):
+            codec.decode(body, type_)
+        with contextlib.suppress(WireError):
+            read(body, type_, "a body")
+
+
 @given(st.integers(200, 599), st.binary(max_size=200))
+@example(400, b'"\xff"')
+@example(400, b'{"\xff":{}}')
 def test_no_body_breaks_the_reading_of_errors(status: int, body: bytes) -> None:
     assert quickbooks.fault(status, body).status == status
     assert isinstance(qonto.problems(status, body), tuple)

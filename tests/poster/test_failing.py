@@ -99,10 +99,20 @@ async def test_a_failure_that_a_review_took_over_leaves_the_list(desk: Desk) -> 
     await gone(desk)
 
 
-@pytest.mark.parametrize("body", [["no", "decision"], {"type": "decision.9", "id": "x"}, {"type": "decision.1"}])
-async def test_what_cannot_be_read_ends_in_the_list_and_holds_up_nothing(desk: Desk, body: object) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'["no","decision"]',
+        b'{"type":"decision.9","id":"x"}',
+        b'{"type":"decision.1"}',
+        b'{"type":"decision.1","id":"\xff"}',
+        b'{"type":"decision.1","unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+    ids=["another shape", "another type", "too little", "no UTF-8", "too deep"],
+)
+async def test_what_cannot_be_read_ends_in_the_list_and_holds_up_nothing(desk: Desk, body: bytes) -> None:
     name = subjects.decision(desk.bus.region, WS, f"{desk.realm}-1")
-    await desk.bus.publish(name, body, stream=desk.bus.topology.decisions)
+    await desk.bus.js.publish(name, body, stream=desk.bus.topology.decisions)
     assert (await desk.posting(await desk.create("2"))).outcome == "created"
     [failure] = await standing(desk)
     assert "cannot be read" in failure.why

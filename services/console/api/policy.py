@@ -8,7 +8,7 @@ from litestar import Controller, Request, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from common import policies
+from common import codec, policies
 from common.bus import Bus
 from common.errors import UserError
 from common.messages import Changes, Policy
@@ -75,7 +75,7 @@ class PolicyApi(Controller):
 async def _wanted(bus: Bus, workspace: str, request: Request[Any, Any, Any]) -> tuple[Policy, Policy]:
     """What holds, and what is asked for in its place, one version on; Problem if it is not fit or not of this base."""
     try:
-        asked = msgspec.json.decode(await request.body(), type=Policy)
+        asked = codec.decode(await request.body(), Policy)
     except msgspec.MsgspecError as error:
         raise Problem(400, "Bad request", f"The policy cannot be read: {error}.") from None
     kept = await policies.present(bus, workspace)

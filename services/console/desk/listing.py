@@ -223,7 +223,7 @@ def _mark(bill: Waiting, query: Query) -> str:
 def _place_of(text: str, query: Query) -> _Place:
     try:
         mark = codec.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), _Mark)
-        value = msgspec.json.decode(mark.value, type=_SORTED_BY[mark.sort] | None)
+        value = codec.decode(mark.value, _SORTED_BY[mark.sort] | None)
         if isinstance(value, Decimal) and not value.is_finite():
             raise ValueError(value)
     except (ValueError, msgspec.MsgspecError) as error:

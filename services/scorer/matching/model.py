@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from common import codec
 from common.errors import UserError
 from common.messages import Field, Part
 from services.scorer.matching.temper import Correction, Temper
@@ -298,7 +299,7 @@ def posterior(logits: Floats) -> Floats:
 def read(text: bytes, source: str) -> Weights:
     """Weights from JSON; UserError names the source, the field and the fix."""
     try:
-        return msgspec.json.decode(text, type=Weights)
+        return codec.decode(text, Weights)
     except msgspec.MsgspecError as error:
         raise UserError(f"{source}: {error}; fit the weights again or take the file of a release") from None
 
