@@ -184,7 +184,9 @@ def _named(bill: str, name: str) -> str:
 
 
 def _version(attachable: wire.Attachable) -> str:
-    return "" if attachable.updated_at is None else attachable.updated_at.isoformat()
+    """What tells it from how it was: its times are whole seconds, its token counts."""
+    at = attachable.updated_at
+    return f"{'' if at is None else at.isoformat()}.{attachable.sync_token or ''}"
 
 
 def _room() -> anyio.CapacityLimiter:
