@@ -19,12 +19,15 @@ import structlog
 from common import metrics, tracing
 from common.messages import Provider, now
 from common.settings import loopback
+from common.wire import WireError, utc
 
 log = structlog.get_logger()
 
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for more gets the message back later instead of a waiting process."""
+LATEST = 86_400.0
+"""Seconds after which a server is asked again whatever it says: it means a day at most, or something else."""
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _REPEATABLE = frozenset({429, 502, 503, 504})
 
@@ -158,17 +161,17 @@ def _wait_before_repeating(error: Exception) -> bool | float:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Seconds the server asks to wait (RFC 9110 §10.2.3: a number or a date), or None."""
+    """Seconds the server asks to wait (RFC 9110 §10.2.3: a number or a date), LATEST at most, or None."""
     value = response.headers.get("Retry-After", "").strip()
     if not value:
         return None
-    if value.isdigit():
-        return float(value)
+    if value.isascii() and value.isdigit():
+        return min(float(value), LATEST)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        moment = utc(email.utils.parsedate_to_datetime(value))
+    except (ValueError, WireError):
         return None
-    return max(0.0, (moment - now()).total_seconds())
+    return min(max(0.0, (moment - now()).total_seconds()), LATEST)
 
 
 async def _only_secure(request: httpx.Request) -> None:

@@ -78,10 +78,11 @@ def clean(text: str) -> str:
     """
     kept = (
         " " if unicodedata.category(mark) in {"Cc", "Zl", "Zp"} else mark
-        for mark in unicodedata.normalize("NFC", text)
+        for mark in text
         if unicodedata.category(mark) not in {"Cf", "Cs"} and not "\ufe00" <= mark <= "\ufe0f"
     )
-    return "".join(mark if mark in _latin() or _face(mark) else MISSING for mark in " ".join("".join(kept).split()))
+    line = " ".join(unicodedata.normalize("NFC", "".join(kept)).split())
+    return "".join(mark if mark in _latin() or _face(mark) else MISSING for mark in line)
 
 
 def runs(text: str) -> tuple[Run, ...]:

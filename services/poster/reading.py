@@ -118,7 +118,12 @@ def same_name(ours: str, theirs: str) -> bool:
     inside = min(len(left), len(right)) >= _TELLING and (left in right or right in left)
     # Readers take letters that are drawn as one apart in the wrong order, so the order alone says little.
     reordered = sorted(left) == sorted(right)
-    return inside or reordered or SequenceMatcher(None, left, right, autojunk=False).ratio() >= _ALIKE
+    return inside or reordered or max(_ratio(left, right), _ratio(right, left)) >= _ALIKE
+
+
+def _ratio(one: str, other: str) -> float:
+    """How much of two texts is the same; which one is named first decides between equally long pieces."""
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 def alike(one: Entry, other: Entry) -> bool:

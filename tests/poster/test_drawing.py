@@ -146,6 +146,7 @@ def test_letters_drawn_as_one_are_read_in_order() -> None:
 
 
 @given(st.text(max_size=40))
+@example("a\u00ad\u0301")
 def test_no_letter_is_lost_when_a_line_is_put_in_order(text: str) -> None:
     line = clean(text)
     assert clean(line) == line
