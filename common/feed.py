@@ -8,7 +8,7 @@ read again, so that every message is taken once, in the order of the stream.
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -149,3 +149,18 @@ class Feed:
         self._delivered = 0
         self._consumer = str(made.name)
         return f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{made.name}"
+
+
+async def held(bus: Bus, stream: str, subject: str, since: datetime | None = None) -> AsyncGenerator[Msg, None]:
+    """What a stream holds on `subject`, oldest first; what comes while it is read too. RetryLater as in `Feed.read`."""
+    came: list[Msg] = []
+    feed = Feed(bus, stream, subject, came.extend, since=since)
+    try:
+        ended = False
+        while not ended:
+            ended = await feed.page()
+            for message in came:
+                yield message
+            came.clear()
+    finally:
+        await feed.close()

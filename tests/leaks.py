@@ -15,9 +15,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy
+from nats.js.api import RetentionPolicy
 
-from common.bus import PUBLISH_TIMEOUT, Bus
+from common.bus import Bus
+from common.feed import held
 from common.history import messages
 from common.settings import Settings
 from services.cli.installation import SANDBOX_APPS
@@ -29,8 +30,6 @@ SEED = re.compile(rb"\bS[UAONCX][A-Z2-7]{56}\b")
 """A seed of an nkey, of whatever identity."""
 SHORTEST = 8
 """Characters below which a secret is found by chance."""
-PAGE = 500
-"""Messages read at once."""
 
 _WORD = re.compile(rb"[A-Za-z0-9_.~+/=-]{8,}")
 
@@ -116,17 +115,8 @@ async def _one_by_one(bus: Bus, stream: str) -> AsyncIterator[bytes]:
 
 async def _in_pages(bus: Bus, stream: str) -> AsyncIterator[bytes]:
     """Subject, headers and body of every message of a stream."""
-    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30.0)
-    reader = await bus.js.pull_subscribe(">", stream=stream, config=config)
-    try:
-        left = (await reader.consumer_info()).num_pending or 0
-        while left > 0:
-            page = await reader.fetch(min(left, PAGE), timeout=PUBLISH_TIMEOUT)
-            left = min(left - len(page), page[-1].metadata.num_pending)
-            for one in page:
-                yield f"{one.subject} {one.headers or {}} ".encode() + one.data
-    finally:
-        await reader.unsubscribe()
+    async for one in held(bus, stream, ">"):
+        yield f"{one.subject} {one.headers or {}} ".encode() + one.data
 
 
 def _issued(sandbox: Path) -> Iterable[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -10,11 +11,10 @@ from typing import TypeVar
 import msgspec
 import structlog
 from msgspec.structs import replace
-from nats.aio.msg import Msg
 
 from common import codec, subjects
 from common.bus import Bus
-from common.feed import Feed
+from common.feed import held
 from common.messages import Bill, Decision, Entry, Posting, Record, ReviewClosed
 from services.scorer.learning import question_of
 from services.scorer.matching.lessons import teaches
@@ -118,20 +118,12 @@ class History:
 
     async def _read(self, stream: str, subject: str, type_: type[T], since: datetime | None = None) -> AsyncIterator[T]:
         """All that a stream holds now on `subject`, oldest first; what cannot be read is left out and logged."""
-        came: list[Msg] = []
-        feed = Feed(self._bus, stream, subject, came.extend, since=since)
-        try:
-            ended = False
-            while not ended:
-                ended = await feed.page()
-                for message in came:
-                    try:
-                        yield codec.decode(message.data, type_)
-                    except msgspec.MsgspecError as error:
-                        log.warning("history.unreadable", stream=stream, subject=message.subject, error=error)
-                came.clear()
-        finally:
-            await feed.close()
+        async with aclosing(held(self._bus, stream, subject, since)) as messages:
+            async for message in messages:
+                try:
+                    yield codec.decode(message.data, type_)
+                except msgspec.MsgspecError as error:
+                    log.warning("history.unreadable", stream=stream, subject=message.subject, error=error)
 
 
 def _slim(decision: Decision) -> Decision:
