@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SEED = $(or $(WEIR_TEST_SEED),$(DRAWN))
+DRAWN := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 RUN_ENV := env PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help demo up test long chaos cluster lint audit bench setup clean chromium
+.PHONY: help demo up test long draws chaos cluster lint audit bench setup clean chromium
 
 help: ## List what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -22,8 +24,13 @@ test: $(VENV)/ready-dev lint chromium ## Lint, types, and every test on real par
 long: $(VENV)/ready-dev chromium ## The tests that `make test` leaves out for their length
 	$(RUN_ENV) $(BIN)/pytest -m long $(ARGS)
 
-chaos: $(VENV)/ready-dev ## Ten minutes in which everything dies and fails; WEIR_CHAOS_SEED repeats one
-	$(RUN_ENV) WEIR_CHAOS_MINUTES=$${WEIR_CHAOS_MINUTES:-10} WEIR_TEST_BILLS=$${WEIR_TEST_BILLS:-400} \
+draws: $(VENV)/ready-dev ## What the tests leave to chance, drawn anew and more of it; WEIR_TEST_SEED repeats
+	$(RUN_ENV) WEIR_TEST_LAWS=anew WEIR_TEST_SEED=$(SEED) WEIR_TEST_CRASHES=$${WEIR_TEST_CRASHES:-60} \
+	  $(BIN)/pytest -n 3 --dist worksteal --timeout 900 --hypothesis-seed $(SEED) \
+	  -m "(hypothesis or drawn) and not long" $(ARGS)
+
+chaos: $(VENV)/ready-dev ## Ten minutes in which everything dies and fails; WEIR_TEST_SEED repeats
+	$(RUN_ENV) WEIR_TEST_SEED=$(SEED) WEIR_CHAOS_MINUTES=$${WEIR_CHAOS_MINUTES:-10} WEIR_TEST_BILLS=$${WEIR_TEST_BILLS:-400} \
 	  $(BIN)/pytest -s tests/cluster/test_chaos.py $(ARGS)
 
 cluster: $(VENV)/ready-dev ## A sync of 5,000 bills while each of three brokers dies or is cut off

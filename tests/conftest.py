@@ -26,9 +26,11 @@ ROOT = Path(__file__).parent.parent
 _STORED = 4 << 30
 """Bytes that the brokers of a run may store, and many times what they do."""
 
-# How long an example takes says nothing on a machine that does other things beside it.
-laws.register_profile("weir", deadline=None, max_examples=50)
-laws.load_profile("weir")
+# How long an example takes says nothing on a machine that does other things beside it. The same code is tried on the
+# same examples each time, so that what is red was made red; `make draws` looks for others.
+laws.register_profile("weir", deadline=None, max_examples=50, derandomize=True)
+laws.register_profile("anew", deadline=None, max_examples=200, print_blob=True)
+laws.load_profile(os.environ.get("WEIR_TEST_LAWS", "weir"))
 
 # What is told in this process is read only where a test fails; a drawn traceback takes seconds of a large message.
 *_processors, _ = structlog.get_config()["processors"]

@@ -70,7 +70,7 @@ async def test_who_decides_reads_no_tokens_and_it_is_told_loudly(guarded: Guarde
     async with guarded.bus("eu", "scorer") as bus:
         bus.js  # noqa: B018 (connected)
         with capture_logs() as logs, pytest.raises(Exception, match=r".*"):
-            await bus.client.request("$JS.API.STREAM.MSG.GET.KV_connections_eu", b"{}", timeout=0.5)
+            await bus.client.request("$JS.API.STREAM.MSG.GET.KV_connections_eu", b"{}", timeout=2)
     [said] = [one for one in logs if one["event"] == "broker.denied"]
     assert (said["identity"], said["log_level"]) == ("scorer", "error")
     assert said["subject"].lower() == "$js.api.stream.msg.get.kv_connections_eu"

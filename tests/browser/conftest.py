@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from common.bus import Bus
 from common.invitations import Invitations, address
@@ -27,8 +27,9 @@ QUIET = (
     "--disable-sync --disable-dev-shm-usage --hide-scrollbars"
 ).split()
 PHONE = {"width": 390, "height": 844}
-PATIENCE = 10_000
+PATIENCE = 20_000
 """Milliseconds a page may take to show what is expected."""
+expect.set_options(timeout=PATIENCE)
 
 SignedIn = Callable[..., AbstractAsyncContextManager[Page]]
 

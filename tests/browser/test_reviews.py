@@ -5,6 +5,7 @@ from collections import Counter
 from decimal import Decimal
 
 import anyio
+import pytest
 from playwright.async_api import Locator, Page, expect
 
 from common import answering, subjects
@@ -64,6 +65,7 @@ async def became(page: Page, words: str) -> None:
     await expect(toast(page)).to_contain_text(words, timeout=LONG)
 
 
+@pytest.mark.timeout(300)
 async def test_people_decide(whole: Whole, signed_in: SignedIn) -> None:
     async with signed_in("Olive", troubled=True) as page, signed_in("Otto", {WS: Role.REVIEWER}) as other:
         await connected(whole, page)

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.async_api import Page, expect
 
 from common.people import Role
@@ -28,6 +29,7 @@ async def approve(page: Page, company: str) -> None:
     await page.get_by_role("button", name="Approve").click()
 
 
+@pytest.mark.timeout(300)
 async def test_from_nothing_to_the_first_synced_bill_and_back(whole: Whole, signed_in: SignedIn) -> None:
     company = await whole.company(bills=20)
     async with signed_in() as page:

@@ -107,6 +107,7 @@ async def test_kill_9_of_any_service_changes_nothing(
     assert after.links == undisturbed.links
 
 
+@pytest.mark.timeout(280)
 @pytest.mark.parametrize("own_broker", [True, False])
 def test_the_demo_counts_and_ends_well(own_broker: bool, broker: RunningBroker, tmp_path: Path) -> None:
     named = {} if own_broker else {"WEIR_NATS_URL": broker.url, "WEIR_NATS_TOKEN": broker.token}
@@ -118,7 +119,7 @@ def test_the_demo_counts_and_ends_well(own_broker: bool, broker: RunningBroker, 
             env={**os.environ, "PYTHONPATH": str(ROOT), **named, **traced},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=240,
             check=False,
         )
     assert ended.returncode == 0, ended.stderr

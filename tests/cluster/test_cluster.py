@@ -60,6 +60,7 @@ async def leads(bus: Bus, stream: str) -> str:
             await anyio.sleep(0.05)
 
 
+@pytest.mark.timeout(500)
 async def test_a_publisher_gets_through_whatever_broker_dies_or_falls_silent(
     three: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

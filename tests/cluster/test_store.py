@@ -68,18 +68,18 @@ def server(disk: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def settings(server: Server, region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings that point at the broker on the small disk, which is not asked for long."""
-    monkeypatch.setattr("common.bus.PUBLISH_TIMEOUT", 0.5)
+def settings(server: Server, region: str, tmp_path: Path) -> Settings:
+    """Settings that point at the broker on the small disk."""
     return load(nats_url=server.url, nats_token=server.token, region=region, data_dir=tmp_path)
 
 
 @pytest.fixture
-async def bus(settings: Settings) -> AsyncIterator[Bus]:
-    """A connected bus; the broker goes with the test, and with it all that it keeps."""
+async def bus(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bus]:
+    """A connected bus that does not wait for long; the broker goes with the test, and with it all that it keeps."""
     bus = Bus(settings, "test")
     await bus.connect()
     await topology.ensure(bus.js, bus.topology)
+    monkeypatch.setattr("common.bus.PUBLISH_TIMEOUT", 0.5)
     yield bus
     await bus.close()
 

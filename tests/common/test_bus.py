@@ -161,7 +161,6 @@ async def test_what_a_bucket_holds_is_read_whole_however_busy_we_are(bus: Bus) -
 
 async def test_what_goes_while_a_bucket_is_read_ends_in_another_try(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buckets, "_PAGE", 2)
-    monkeypatch.setattr(buckets, "PUBLISH_TIMEOUT", 0.05)
     markers = Bucket(bus, "markers", str)
     for number in range(6):
         await markers.create(f"ws.{number}", "here")
@@ -169,6 +168,7 @@ async def test_what_goes_while_a_bucket_is_read_ends_in_another_try(bus: Bus, mo
     for values in readers:
         await anext(values)
     await bus.js.purge_stream(f"KV_{markers.name}")
+    monkeypatch.setattr(buckets, "PUBLISH_TIMEOUT", 0.05)
 
     async def read_on(values: AsyncGenerator[Kept[str], None]) -> None:
         with pytest.raises(RetryLater, match="does not answer"):

@@ -138,7 +138,7 @@ async def test_what_is_handled_is_measured_and_what_is_missing_is_named(
 async def test_an_event_loop_that_hangs_is_told_of(
     bus: Bus, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "LATE", 1.5)
+    monkeypatch.setattr(health, "LATE", 2.5)
     async with served(settings) as (_, port):
         assert await port.ask("/livez") == (200, "ok\n")
         status, why = 200, ""

@@ -148,7 +148,6 @@ def test_what_is_wrong_with_keys_is_named_and_no_key_is_shown(tmp_path: Path, mo
     empty, binary = tmp_path / "empty", tmp_path / "binary"
     empty.write_text("# nothing\n")
     binary.write_bytes(KEY + b"\xff")
-    monkeypatch.setattr(masterkeys, "COMMAND_WITHIN", 0.2)
     python = f"{sys.executable} -c"
     wrong: list[tuple[dict[str, object], str]] = [
         ({}, "WEIR_MASTER_KEY is not set, nor"),
@@ -171,5 +170,6 @@ def test_what_is_wrong_with_keys_is_named_and_no_key_is_shown(tmp_path: Path, mo
     with pytest.raises(Fatal, match="failed with exit code 1: no access to the key ring") as caught_:
         read(master_key_command=failing)
     assert TEXT not in str(caught_.value)
+    monkeypatch.setattr(masterkeys, "COMMAND_WITHIN", 0.2)
     with pytest.raises(Fatal, match=r"took longer than 0.2 s"):
         read(master_key_command=f"{python} 'import time; time.sleep(60)'")

@@ -75,6 +75,7 @@ async def has(bus: Bus, stream: str, count: int) -> None:
 
 
 @pytest.mark.usefixtures("_next_release")
+@pytest.mark.timeout(300)
 async def test_a_rolling_upgrade_and_its_rollback_lose_and_double_nothing(
     bus: Bus, settings: Settings, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ _INSTANTS = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100
 _SIMPLE: dict[type, st.SearchStrategy[Any]] = {
     shapes.StrType: _TEXT,
     shapes.IntType: st.integers(-(2**53), 2**53),
-    shapes.FloatType: st.floats(allow_nan=False, allow_infinity=False),
+    shapes.FloatType: st.floats(0, 1) | st.floats(allow_nan=False, allow_infinity=False),
     shapes.BoolType: st.booleans(),
     shapes.NoneType: st.none(),
     shapes.BytesType: st.binary(max_size=8),

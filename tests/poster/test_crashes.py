@@ -5,7 +5,7 @@ and acknowledgements included, and once more when an answer of Qonto has come. A
 life carries the same order on. To die at any other await leaves the world as one of these does: nothing but memory
 changes between two things that are sent. That nothing is sent uncounted is checked for every life that is not ended.
 What must be at the end is told by what was ordered alone, however Qonto settles what its pages leave open (`OPEN`).
-`WEIR_TEST_CRASHES` sets how many lives are ended (all of them: a number that large), `WEIR_TEST_SEED` repeats a run.
+`WEIR_TEST_CRASHES` sets how many lives are ended (all of them: a number that large), `WEIR_TEST_SEED` which ones.
 """
 
 import os
@@ -188,12 +188,13 @@ class Trial:
                 assert live or self._meddling == "delete", story
 
 
+@pytest.mark.drawn
 async def test_wherever_a_poster_dies_each_bill_ends_with_the_one_entry(idle: Desk) -> None:
     async with poster(idle.settings):
         await idle.connect()
         await idle.mirror()
     dice = random.Random(SEED)
-    print(f"seed {SEED}: WEIR_TEST_SEED={SEED} repeats this")  # noqa: T201
+    print(f"WEIR_TEST_SEED={SEED} repeats this")  # noqa: T201
     pairs = [(effect, touches) for effect, most in EFFECTS.items() for touches in range(1, most)]
     dice.shuffle(pairs)
     trials = [Trial(idle, dice, str(number), *pair) for number, pair in enumerate(pairs[:CRASHES], start=1)]

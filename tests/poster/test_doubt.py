@@ -122,7 +122,7 @@ async def test_a_key_whose_life_ends_between_the_look_and_the_upload_is_not_sent
         return await plain(self, job)
 
     monkeypatch.setattr(Records, "file", file)
-    await left_in_doubt(desk, timedelta(seconds=held - 3))
+    await left_in_doubt(desk, timedelta(seconds=held - 8))
     await desk.asked("1", "uncertain")
     assert slow, "the upload was never begun"
     assert "POST /v2/supplier_invoices/bulk" not in await desk.calls()

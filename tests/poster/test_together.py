@@ -23,6 +23,7 @@ from services.poster.undoing import Undoing
 from tests.poster.desk import WS, Desk, bill, poster
 from tests.poster.lives import SEED, life
 
+pytestmark = pytest.mark.drawn
 POSTERS, BILLS, TRIES = 3, 3, 40
 
 

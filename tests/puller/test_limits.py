@@ -34,8 +34,8 @@ async def test_two_instances_share_what_a_second_allows(bus: Bus, settings: Sett
             group.start_soon(work, pace)
     await other.close()
     assert len(passed) == 24
-    # A little less than the second, since an answer may reach us later than the one after it.
-    assert max(sum(start <= one < start + 0.9 for one in passed) for start in passed) <= PACE["second"]
+    # Less than the second, since an answer may reach us later than the one after it.
+    assert max(sum(start <= one < start + 0.5 for one in passed) for start in passed) <= PACE["second"]
 
 
 async def test_a_minute_allows_so_many_and_companies_do_not_share(bus: Bus) -> None:

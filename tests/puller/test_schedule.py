@@ -103,9 +103,9 @@ async def test_a_slow_company_does_not_hold_up_the_others(world: World) -> None:
 
 
 async def test_a_pull_that_hangs_is_given_up_and_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticks, "LONGEST", 1.0)
     async with puller(world.settings):
         await world.first_pull()
+        monkeypatch.setattr(ticks, "LONGEST", 1.0)
         before = (await world.state()).finished_at
         world.sandbox.fault("/cdc", "delay", seconds=60)
         await world.tick()

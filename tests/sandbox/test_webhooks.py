@@ -133,7 +133,7 @@ def test_every_kind_of_change_is_told_and_no_other(company: Company, desk: Desk,
     vendors = [
         company.act("POST", "/quickbooks/vendor", json={"DisplayName": name})["Vendor"]["Id"] for name in ("A1", "B1")
     ]
-    register(desk, receiver, delay=0.3)
+    register(desk, receiver, delay=2.0)
     company.act("POST", f"/quickbooks/bill/{bills[0]['Id']}/attach", content=b"%PDF-")
     payment = company.act("POST", f"/quickbooks/bill/{bills[0]['Id']}/pay", json={})["BillPayment"]
     void = {"Id": payment["Id"], "SyncToken": payment["SyncToken"], "sparse": True}

@@ -61,7 +61,10 @@ async def delivered(bus: Bus, count: int) -> list[Delivery[Head]]:
     """Take bills from the durable as a scorer does."""
     names = bus.topology
     reader = await bus.js.pull_subscribe_bind(names.scorer.name, names.records)
-    messages = await reader.fetch(count, timeout=10)
+    try:
+        messages = await reader.fetch(count, timeout=10)
+    finally:
+        await reader.unsubscribe()
     return [
         Delivery(
             message=msgspec.json.decode(raw.data, type=Head),

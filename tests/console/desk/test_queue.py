@@ -124,10 +124,10 @@ async def test_others_workspaces_are_apart_and_those_not_looked_at_are_forgotten
 async def test_a_broker_that_does_not_answer_is_said_and_what_was_read_stays(
     bus: Bus, broker: RunningBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeds, "PUBLISH_TIMEOUT", 0.3)
     await ask(bus, question("1"))
     async with running(queues(bus)) as shelf:
         seen = await shelf.look(WS, within=10)
+        monkeypatch.setattr(feeds, "PUBLISH_TIMEOUT", 0.3)
         process = psutil.Process(broker.pid)
         process.suspend()
         try:
