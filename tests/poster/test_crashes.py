@@ -16,14 +16,16 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from common import subjects
-from common.buckets import Documents
+from common.buckets import Bucket, Documents
 from common.bus import Bus
 from common.delivery import Redelivery
 from common.errors import Fate, NotConnected
 from common.messages import Bill, Decision, Disconnect, Document, ReviewRequested
 from services.poster.app import connected
+from services.poster.ledger import KEY_HELD, Ledger, Page
 from services.poster.plan import Order
 from tests.poster.desk import WS, Desk, bill, pdf_saying, poster
 from tests.poster.lives import SEED, carried_out, handled, hurry, life
@@ -82,13 +84,32 @@ class Trial:
         self.died = delivery is None
         if before is not None:
             await self._meddle(before)
+        delivery = await self._carried_on(decision, delivery)
+        if delivery.result is not None and delivery.result.fate is Fate.RETRY:
+            # Deleted before anybody knew of it, and Qonto does not name what it was sent before: in doubt until it
+            # forgets the key.
+            assert (self._meddling, self._open["replay"] in {"b", "c"}) == ("delete", True), (self.story, delivery)
+            await self._outlive_the_key()
+            delivery = await self._carried_on(decision, None)
+        assert delivery.result is None or delivery.result.fate is Fate.PARK, (self.story, delivery.result)
+        await self._judge(delivery)
+
+    async def _carried_on(self, decision: Decision, delivery: Redelivery[Decision] | None) -> Redelivery[Decision]:
+        """What became of it in the first life that had nothing to try again, or in the last one."""
         for _ in range(LIVES):
             if delivery is not None and (delivery.result is None or delivery.result.fate is Fate.PARK):
                 break
-            delivery = await handled(desk.settings, decision)
+            delivery = await handled(self._desk.settings, decision)
         assert delivery is not None
-        assert delivery.result is None or delivery.result.fate is Fate.PARK, (self.story, delivery.result)
-        await self._judge(delivery)
+        return delivery
+
+    async def _outlive_the_key(self) -> None:
+        kept = await self._desk.page(self._ident)
+        assert kept is not None
+        assert kept.value.sent_at is not None
+        aged = replace(kept.value, sent_at=kept.value.sent_at - KEY_HELD)
+        name = Ledger.key(WS, self._desk.realm, self._ident)
+        await Bucket(self._desk.bus, "idempotency", Page).replace(name, aged, kept.revision)
 
     async def _record(self, body: Bill | None, **changes: Any) -> tuple[Any, int]:
         """A version of the bill; the supplier's document changes with the total."""
