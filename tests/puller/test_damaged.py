@@ -183,6 +183,7 @@ async def test_a_damaged_attachment_comes_to_its_bill_when_it_is_mended(world: W
     (bad,) = world.sandbox.objects(world.realm, "Attachable")
     reference = {"EntityRef": {"type": "Bill", "value": bill}}
     world.sandbox.patch(f"{world.realm}/quickbooks/attachable/{bad}", {"AttachableRef": [reference]})
+    world.sandbox.switch(clock_offset=5)  # seconds later, however quick we are: times of QuickBooks are whole ones
     world.sandbox.damage(world.realm, "attachable", bad, code="4002", reads=False, lists=True)
     async with puller(recent):
         await world.first_pull()
