@@ -218,7 +218,7 @@ def test_pages_and_changes() -> None:
     assert (len(full.objects), full.total) == (2, 2)
     changes = quickbooks.changes(
         b'{"CDCResponse":[{"QueryResponse":[{"Bill":[{"Id":"1"},{"status":"Deleted","Id":"2"}],"startPosition":1,'
-        b'"maxResults":2},{},{"Vendor":[{"Id":"3"}]}]}],"time":"2026-05-05T03:15:13.193-07:00"}'
+        b'"maxResults":2},{},{"":[],"Vendor":[{"Id":"3"}]}]}],"time":"2026-05-05T03:15:13.193-07:00"}'
     )
     assert (changes.total, sorted(changes.objects)) == (3, ["Bill", "Vendor"])
 
